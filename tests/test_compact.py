@@ -85,11 +85,20 @@ def test_ids_of_special_tokens_are_those_of_the_copy(model, tmp_path):
     assert [copied[index] for index in encoded.ids] == ["<s>", "▁red", "</s>", "▁", "<unk>", "</s>"]
 
 
-def test_single_characters_and_used_pieces_stay():
-    pieces = [("<s>", 0.0), ("ж", -20.0), ("▁東", -19.0), ("ба", -1.0), ("ab", -5.0), ("▁cd", -3.0), ("ef", -4.0), ("12", -6.0)]
-    assert compact.latin_ids(pieces, {0}, {4}, 5) == [0, 1, 2, 4, 5]
-    assert compact.latin_ids(pieces, {0}, set(), 100) == [0, 1, 2, 4, 5, 6, 7]
-    assert compact.latin_ids(pieces, {0}, {3}, 0) == [0, 1, 2]
+@pytest.mark.parametrize(
+    ("used", "count", "others", "expected"),
+    [
+        ({4}, 5, 0, [0, 1, 2, 4, 5]),
+        (set(), 5, 0, [0, 1, 2, 5, 6]),
+        (set(), 100, 0, [0, 1, 2, 4, 5, 6, 7]),
+        (set(), 6, 1, [0, 1, 2, 5, 6, 8]),
+        ({3}, 0, 2, [0, 1, 2, 3, 8]),
+    ],
+    ids=["used", "by-score", "all", "other-scripts", "only-other-scripts"],
+)
+def test_single_characters_and_used_or_frequent_pieces_stay(used, count, others, expected):
+    pieces = [("<s>", 0.0), ("ж", -20.0), ("▁東", -19.0), ("ба", -9.0), ("ab", -5.0), ("▁cd", -3.0), ("ef", -4.0), ("12", -6.0)]
+    assert compact.selected_ids([*pieces, ("да", -8.0)], {0}, used, count, others) == expected
 
 
 @pytest.mark.parametrize(

