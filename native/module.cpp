@@ -7,6 +7,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -16,12 +17,14 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "comparison.h"
 #include "execution.h"
 #include "network.h"
+#include "unigram.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -37,6 +40,7 @@ template <class T>
 using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
+using AnyTable = std::pair<AnyMatrix, std::optional<AnyMatrix>>;  // the rows of an embedding table, and their scales
 using PackedFloats = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu, nb::ro>;
 using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -79,12 +83,32 @@ bool is_float16(const nb::dlpack::dtype& dtype) {
 }
 
 // numpy has no bfloat16, so these numbers come as uint16.
-Table table_of(const AnyMatrix& rows) {
-    const bool is_bfloat16 = rows.dtype() == nb::dtype<std::uint16_t>();
-    check(is_bfloat16 || is_float16(rows.dtype()) || rows.dtype() == nb::dtype<float>(),
-          "an embedding table must be float32, float16, or bfloat16 as uint16");
-    const Number number = is_bfloat16 ? Number::bfloat16 : is_float16(rows.dtype()) ? Number::float16 : Number::float32;
-    return {rows.data(), rows.shape(0), rows.shape(1), number};
+NumberKind kind_of(const AnyMatrix& numbers) {
+    if (numbers.dtype() == nb::dtype<float>()) return NumberKind::float32;
+    if (is_float16(numbers.dtype())) return NumberKind::float16;
+    if (numbers.dtype() == nb::dtype<std::uint16_t>()) return NumberKind::bfloat16;
+    if (numbers.dtype() == nb::dtype<std::int8_t>()) return NumberKind::int8;
+    check(numbers.dtype() == nb::dtype<std::uint8_t>(),
+          "an embedding table must be float32, float16, bfloat16 as uint16, int8 or uint8");
+    return NumberKind::int4;
+}
+
+bool is_float(NumberKind kind) { return kind != NumberKind::int8 && kind != NumberKind::int4; }
+
+Table table_of(const AnyTable& arrays) {
+    const auto& [rows, scales] = arrays;
+    const NumberKind kind = kind_of(rows);
+    check(is_float(kind) != scales.has_value(), "embedding tables of whole numbers have scales, and others have none");
+    Table table{rows.data(), rows.shape(0), rows.shape(1) * (kind == NumberKind::int4 ? 2 : 1), kind};
+    if (!scales) return table;
+    table.scales = scales->data();
+    table.scale_kind = kind_of(*scales);
+    table.blocks = scales->shape(1);
+    check(table.scale_kind == NumberKind::float32 || table.scale_kind == NumberKind::float16,
+          "scales must be float32 or float16");
+    check(scales->shape(0) == table.count && table.blocks && table.width % table.blocks == 0,
+          "scales must have one row per row of the table, and their number must divide the table's width");
+    return table;
 }
 
 // Not (outputs + PANEL - 1) / PANEL, which overflows.
@@ -133,8 +157,8 @@ class PyNetwork {
 
     std::string instruction_set() const { return kernels_.name; }
 
-    int embed(const AnyMatrix& tokens, const std::optional<AnyMatrix>& segments, bool use_segment_ids,
-              const std::optional<AnyMatrix>& positions, const std::string& position_kind, std::int32_t padding_id) {
+    int embed(const AnyTable& tokens, const std::optional<AnyTable>& segments, bool use_segment_ids,
+              const std::optional<AnyTable>& positions, const std::string& position_kind, std::int32_t padding_id) {
         Embedding embedding{table_of(tokens)};
         if (segments) embedding.segments = table_of(*segments);
         embedding.use_segment_ids = use_segment_ids;
@@ -258,8 +282,9 @@ class PyNetwork {
     void hold_one(const Array& array) { arrays_.emplace_back(array); }
     template <class Array>
     void hold_one(const std::optional<Array>& array) {
-        if (array) arrays_.emplace_back(*array);
+        if (array) hold_one(*array);
     }
+    void hold_one(const AnyTable& table) { hold(table.first, table.second); }
 
     const Kernels& kernels_;
     Network network_;
@@ -359,6 +384,81 @@ class Bytes {
     }
 
     std::vector<Py_buffer> views_;
+};
+
+// A Unigram model together with the arrays that it reads.
+class PyUnigram {
+  public:
+    PyUnigram(const Vector<std::uint8_t>& bytes, const Vector<std::uint32_t>& ends, const Vector<float>& scores,
+              std::int32_t unknown_id)
+        : bytes_(bytes), ends_(ends), scores_(scores),
+          model_(reinterpret_cast<const char*>(bytes.data()), bytes.shape(0), ends.data(), scores.data(),
+                 checked_count(ends, scores), unknown_id) {}
+
+    // Returns the ids and lengths of all pieces, and the number of pieces of each text.
+    nb::tuple split(const nb::sequence& texts) const {
+        std::vector<Part> parts;
+        std::string characters;
+        std::vector<std::int32_t> counts;
+        for (const nb::handle text : texts) {
+            counts.push_back(0);
+            for (const nb::handle word : text) parts.push_back(part_of(word, counts.size() - 1, characters));
+        }
+        Pieces pieces;
+        {
+            const nb::gil_scoped_release released;
+            std::vector<Unigram::Path> paths;
+            for (const Part& part : parts) {
+                const std::size_t first = pieces.ids.size();
+                if (part.id >= 0) {
+                    pieces.ids.push_back(part.id);
+                    pieces.lengths.push_back(1);
+                } else {
+                    model_.split(std::string_view(characters).substr(part.begin, part.size), paths, pieces);
+                }
+                counts[part.text] += static_cast<std::int32_t>(pieces.ids.size() - first);
+            }
+        }
+        return nb::make_tuple(array_of(pieces.ids), array_of(pieces.lengths), array_of(counts));
+    }
+
+  private:
+    // A part of a text: a word, or a piece with a known id.
+    struct Part {
+        std::size_t text, begin, size;
+        std::int32_t id;
+    };
+
+    static std::size_t checked_count(const Vector<std::uint32_t>& ends, const Vector<float>& scores) {
+        check(ends.shape(0) == scores.shape(0), "there must be one score per piece");
+        return ends.shape(0);
+    }
+
+    // Appends the word's bytes to `characters`, because they must not change while the interpreter's lock is released.
+    static Part part_of(const nb::handle& word, std::size_t text, std::string& characters) {
+        if (!PyUnicode_Check(word.ptr())) {
+            const std::int32_t id = nb::cast<std::int32_t>(word);
+            check(id >= 0, "an id must not be negative");
+            return {text, 0, 0, id};
+        }
+        Py_ssize_t size;
+        const char* bytes = PyUnicode_AsUTF8AndSize(word.ptr(), &size);
+        if (!bytes) throw nb::python_error();
+        const std::size_t begin = characters.size();
+        characters.append(bytes, static_cast<std::size_t>(size));
+        return {text, begin, static_cast<std::size_t>(size), -1};
+    }
+
+    static nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>> array_of(const std::vector<std::int32_t>& numbers) {
+        auto* copy = new std::vector<std::int32_t>(numbers);
+        const nb::capsule owner(copy, [](void* pointer) noexcept { delete static_cast<std::vector<std::int32_t>*>(pointer); });
+        return nb::ndarray<nb::numpy, std::int32_t, nb::ndim<1>>(copy->data(), {copy->size()}, owner);
+    }
+
+    Vector<std::uint8_t> bytes_;
+    Vector<std::uint32_t> ends_;
+    Vector<float> scores_;
+    Unigram model_;
 };
 
 void py_max_sim(const nb::object& query, const nb::sequence& documents, const MutableMatrix& result,
@@ -533,6 +633,11 @@ NB_MODULE(_native, m) {
              "network"_a, "ids"_a.noconvert(), "segments"_a.noconvert(), "offsets"_a.noconvert(), "result"_a.noconvert(),
              "prefix"_a.none() = nb::none(), nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), nb::keep_alive<1, 4>(),
              nb::keep_alive<1, 5>(), nb::keep_alive<1, 6>(), nb::keep_alive<1, 7>());
+
+    nb::class_<PyUnigram>(m, "Unigram")
+        .def(nb::init<const Vector<std::uint8_t>&, const Vector<std::uint32_t>&, const Vector<float>&, std::int32_t>(),
+             "characters"_a, "ends"_a, "scores"_a, "unknown_id"_a)
+        .def("split", &PyUnigram::split, "texts"_a);
 
     m.def("max_sim", py_max_sim, "query"_a, "documents"_a, "result"_a.noconvert(), "instruction_set"_a = nb::none());
     m.def("late_features", py_late_features, "query"_a, "documents"_a, "result"_a.noconvert(), "token_idf"_a,

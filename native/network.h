@@ -32,13 +32,17 @@ struct Texts {
     std::size_t end(std::size_t text) const { return static_cast<std::size_t>(offsets[text + 1]); }
 };
 
-enum class Number : int { float32, bfloat16, float16 };
+enum class NumberKind : int { float32, float16, bfloat16, int8, int4 };
 
-// An embedding table.
+// An embedding table. The whole numbers of int8 and int4 are multiplied by scales: `blocks` float32 or float16 per row, each for
+// the same number of columns. A byte of int4 has two numbers, to which 8 was added: that of the lower column in its low bits.
 struct Table {
     const void* rows;
     std::size_t count, width;
-    Number number;
+    NumberKind kind;
+    const void* scales = nullptr;
+    NumberKind scale_kind = NumberKind::float32;
+    std::size_t blocks = 0;
 };
 
 // How a token's position is counted: not at all; from 0; or from the padding id + 1, where padding tokens stay at the padding

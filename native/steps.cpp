@@ -57,13 +57,36 @@ struct Embed final : Step {
 
     static void copy_row(const Part& part, const Table& table, const char* index_name, std::int64_t index, float* row) {
         check_index(index_name, index, table.count);
-        const std::size_t offset = static_cast<std::size_t>(index) * table.width;
-        if (table.number == Number::float32) {
-            std::memcpy(row, static_cast<const float*>(table.rows) + offset, table.width * sizeof(float));
+        copy_numbers(part, table.kind, table.rows, static_cast<std::size_t>(index) * table.width, table.width, row);
+        if (table.scales) scale_row(part, table, static_cast<std::size_t>(index), row);
+    }
+
+    // Copies `count` numbers of any kind as float32, beginning with the one at index `offset`.
+    static void copy_numbers(const Part& part, NumberKind kind, const void* numbers, std::size_t offset, std::size_t count,
+                             float* y) {
+        if (kind == NumberKind::float32) {
+            std::memcpy(y, static_cast<const float*>(numbers) + offset, count * sizeof(float));
+        } else if (kind == NumberKind::float16 || kind == NumberKind::bfloat16) {
+            const Half half = kind == NumberKind::bfloat16 ? Half::bfloat16 : Half::float16;
+            part.run.kernels.widen(static_cast<const std::uint16_t*>(numbers) + offset, half, count, y);
+        } else if (kind == NumberKind::int8) {
+            const std::int8_t* values = static_cast<const std::int8_t*>(numbers) + offset;
+            for (std::size_t i = 0; i < count; ++i) y[i] = static_cast<float>(values[i]);
         } else {
-            const Half half = table.number == Number::bfloat16 ? Half::bfloat16 : Half::float16;
-            part.run.kernels.widen(static_cast<const std::uint16_t*>(table.rows) + offset, half, table.width, row);
+            const std::uint8_t* pairs = static_cast<const std::uint8_t*>(numbers) + offset / 2;
+            for (std::size_t i = 0; i < count / 2; ++i) {
+                y[2 * i] = static_cast<float>((pairs[i] & 15) - 8);
+                y[2 * i + 1] = static_cast<float>((pairs[i] >> 4) - 8);
+            }
         }
+    }
+
+    static void scale_row(const Part& part, const Table& table, std::size_t index, float* row) {
+        float* scales = part.scratch.row_scales.reserve(table.blocks);
+        copy_numbers(part, table.scale_kind, table.scales, index * table.blocks, table.blocks, scales);
+        const std::size_t block_width = table.width / table.blocks;
+        for (std::size_t block = 0; block < table.blocks; ++block)
+            for (std::size_t i = 0; i < block_width; ++i) *row++ *= scales[block];
     }
 
     static void add_row(const Part& part, const Table& table, const char* index_name, std::int64_t index, float* row) {

@@ -70,11 +70,12 @@ class Scratch {
     Buffer<float> int8_scales;
     Buffer<std::int32_t> int8_zero_points;
     Buffer<float> attention;
+    Buffer<float> row_scales;          // of one row of an embedding table
     Buffer<float> temporary;           // for use within one step
 
     std::size_t bytes() const {
         return bytes_of(slots) + int8_values.bytes() + int8_scales.bytes() + int8_zero_points.bytes() + attention.bytes() +
-               temporary.bytes();
+               row_scales.bytes() + temporary.bytes();
     }
 };
 

@@ -18,6 +18,7 @@ import podium
 from environment import ROOT
 from podium.errors import MissingPackage
 from podium.extras import import_optional, requirements
+from podium.local.files.distributions import EXTRAS, GROUP
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -249,17 +250,27 @@ def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_extra_named_all_has_every_extra(project):
-    extras = project["optional-dependencies"]
-    assert extras["all"] == [f"podium[{','.join(name for name in extras if name != 'all')}]"]
+def test_extra_named_all_has_every_extra_but_models(project):
+    extras = project["optional-dependencies"].keys() - EXTRAS.values() - {"all"}
+    (names,) = re.fullmatch(r"podium\[(.*)\]", *project["optional-dependencies"]["all"]).groups()
+    assert sorted(names.split(",")) == sorted(extras)
     assert {package for name in extras for package in requirements(name)} == set(requirements("all"))
+
+
+@pytest.mark.parametrize(("model", "extra"), EXTRAS.items())
+def test_extra_of_a_model_has_its_package(project, model, extra):
+    """The package's folder, name and entry point are named after the model."""
+    package = tomllib.loads((ROOT / "models" / model / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert package["name"] == model
+    assert package["entry-points"][GROUP] == {model: f"{model.replace('-', '_')}:FOLDER"}
+    assert project["optional-dependencies"][extra] == [f"{model}>={package['version']}"]
 
 
 def test_requirements_of_an_extra_include_those_of_the_extras_in_it(project):
     assert "ir-measures>=0.3.7" in requirements("eval")
     assert "tantivy>=0.24" in requirements("eval")  # a requirement of the extra index
     for name in project["optional-dependencies"]:
-        assert not any(requirement.startswith("podium") for requirement in requirements(name))
+        assert not any(requirement.startswith("podium[") for requirement in requirements(name))
 
 
 def test_metadata_has_no_address_that_does_not_exist(project):

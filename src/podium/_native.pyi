@@ -12,6 +12,7 @@ import numpy as np
 from podium.encodings import Buffer
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Table = tuple[Array, Array | None]  # an embedding table, and the scales of its blocks if it has whole numbers
 
 PANEL: int  # outputs per panel of packed weights
 
@@ -24,10 +25,10 @@ class Network:
     def instruction_set(self) -> str: ...
     def embed(
         self,
-        words: Array,
-        segments: Array | None,
+        words: Table,
+        segments: Table | None,
         by_segment: bool,
-        places: Array | None,
+        places: Table | None,
         positions: str,
         padding: int,
     ) -> int: ...
@@ -129,6 +130,19 @@ class TextsExecution(Execution):
 
 # Comparisons of a query's encoding with those of documents, written to `result`, float32 of shape (documents, features).
 # They release the GIL, and raise ValueError if an encoding is damaged or does not fit.
+class Unigram:
+    """A Unigram model. Piece i has the characters `ends[i - 1]` to `ends[i]` of the UTF-8 bytes `characters` (uint8).
+
+    Raises ValueError if a piece is empty, incomplete or a duplicate. `scores` is float32.
+    """
+
+    def __init__(self, characters: Array, ends: Array, scores: Array, unknown_id: int) -> None: ...
+    def split(self, texts: Sequence[Sequence[str | int]]) -> tuple[Array, Array, Array]:
+        """Return the ids of the pieces of all texts, their numbers of characters, and the number of pieces of each text.
+
+        A text is a list of words, and of ids, which are copied and count as one character. All arrays are int32.
+        """
+
 def max_sim(query: Buffer, documents: Sequence[Buffer], result: Array, instruction_set: str | None = ...) -> None: ...
 def late_features(
     query: Buffer,

@@ -93,6 +93,8 @@ def load(
 ) -> Reranker:
     """Return the Reranker for a bundled model, a folder, a model on the Hugging Face hub, "provider:model", or "stack.toml".
 
+    "podium-multi" needs the extra `multilingual`. Other packages can add models, too (podium.local.files.distributions).
+
     A name that ends with .toml is that of a configuration file, which describes compositions, models and their options. Of the
     options of models, it accepts only `threads` and `instruction`.
 
@@ -312,6 +314,7 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
 def _unknown_model(name: str) -> ModelNotFound:
     """Return the error for a name that no model has. The message suggests a bundled model or a provider with a similar name."""
     from podium.hosted.providers import PROVIDERS
+    from podium.local.files.distributions import EXTRAS
 
     prefix, colon, model = name.partition(":")
     providers = [row.name for row in PROVIDERS]
@@ -321,7 +324,7 @@ def _unknown_model(name: str) -> ModelNotFound:
         similar = difflib.get_close_matches(prefix, providers, n=1)
         hint = f"did you mean {similar[0]}:{model}? " if similar else ""
         return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(providers)}")
-    similar = difflib.get_close_matches(name, [*BUNDLED, *providers], n=1, cutoff=0.7)
+    similar = difflib.get_close_matches(name, [*BUNDLED, *EXTRAS, *providers], n=1, cutoff=0.7)
     suggestions = [f"{match}:<model>" if match in providers else match for match in similar]
     hint = f"did you mean {suggestions[0]}? " if suggestions else ""
     return ModelNotFound(

@@ -12,7 +12,6 @@ waiting forever. A job is one call, or all calls of one request.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import itertools
 import threading
@@ -221,6 +220,8 @@ class Workers:
         """Do what `run` does without blocking the event loop. After it is cancelled, no more items begin."""
         self._start(work)
         try:
+            import asyncio  # half of podium's import time, so only for async callers
+
             await asyncio.wrap_future(work.end)
         finally:
             work.cancel()

@@ -34,7 +34,7 @@ def network():
 def tokens(network):
     """The slot of the token embeddings."""
     words = np.arange(10 * WIDTH, dtype=np.float32).reshape(10, WIDTH)
-    return network.embed(words=words, segments=None, by_segment=False, places=None, positions="counted", padding=0)
+    return network.embed(words=(words, None), segments=None, by_segment=False, places=None, positions="counted", padding=0)
 
 
 def attend(network, slot, **options):

@@ -118,7 +118,9 @@ OFFSETS = np.array([0, 2, 6])
 def network_and_words():
     """A network, and the number of its first step, which has width 8."""
     network = _native.Network()
-    words = network.embed(words=random(10, 8), segments=None, by_segment=False, places=None, positions="counted", padding=0)
+    words = network.embed(
+        words=(random(10, 8), None), segments=None, by_segment=False, places=None, positions="counted", padding=0
+    )
     return network, words
 
 
@@ -217,7 +219,7 @@ def test_no_token_attends_to_hidden_ones(instruction_set, window, visible_count,
     heads = 2
     words = random(token_count, 24)
     network = _native.Network(instruction_set)
-    x = network.embed(words=words, segments=None, by_segment=False, places=None, positions="counted", padding=0)
+    x = network.embed(words=(words, None), segments=None, by_segment=False, places=None, positions="counted", padding=0)
     y = network.attend(
         queries=x, query_column=0, keys=x, key_column=8, value_column=16, heads=heads, size=4, scale=1.0, window=window,
         hides_segment_1=True,

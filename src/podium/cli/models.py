@@ -9,6 +9,7 @@ import click
 from podium.bundled import BUNDLED, folder_of
 from podium.cli.tables import print_rows
 from podium.hosted.providers import PROVIDERS
+from podium.local.files.distributions import installed_models
 from podium.local.files.hub import cached_models
 from podium.local.known_models import KNOWN_MODELS, KnownModel, licence_of
 
@@ -20,11 +21,12 @@ __all__ = ["models"]
 def models(cache_dir: str | None) -> None:
     """List models and hosted APIs.
 
-    First come the bundled model and the models in the hub's cache, then recommended models, then hosted APIs with the
-    environment variables of their keys.
+    First come the bundled model, models in installed packages and those in the hub's cache, then recommended models, then
+    hosted APIs with the environment variables of their keys.
     """
     cached = cached_models(cache_dir)
     on_this_machine = [(name, f"bundled, {version}", folder_of(name)) for name, version in BUNDLED.items()]
+    on_this_machine += [(model.name, f"installed, {model.revision}", model.folder) for model in installed_models()]
     on_this_machine += [(model.name, f"cached, {model.revision[:8]}", model.folder) for model in cached]
     print_rows(
         ("on this machine", "where", "licence", "size"),

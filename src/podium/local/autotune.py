@@ -13,7 +13,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -99,9 +98,11 @@ def _measurements_path(spec: Spec) -> Path:
 
 
 def _package_version(package: str) -> str:
+    from importlib import metadata  # imported here, because most models do not need it, and the import is slow
+
     try:
-        return version(package)
-    except PackageNotFoundError:  # such as podium itself, if it runs from its sources without being installed
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # such as podium itself, if it runs from its sources without being installed
         return ""
 
 

@@ -109,7 +109,7 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
 
     Raises ModelError as `load` does, and UnsupportedModel if the network does not use all layers of the checkpoint.
     """
-    checkpoint = Checkpoint(spec.weights, family.prefix)
+    checkpoint = Checkpoint(spec.weights, family.prefix, is_quantised=spec.is_quantised)
 
     def add_checked(graph: Graph) -> Value:
         result = add_network(graph, spec, family, architecture)

@@ -26,6 +26,7 @@ __all__ = [
     "IDENTITY",
     "ONLY_PICKLED",
     "PICKLES",
+    "QUANTISATION",
     "SIGMOID",
     "Activation",
     "Module",
@@ -43,6 +44,7 @@ ONLY_PICKLED = (
     "has its weights only in pytorch_model.bin, a pickle, which can run any code and is never loaded; "
     "use a revision with model.safetensors, or convert it with save_pretrained of transformers"
 )
+QUANTISATION = {"quant_method": "podium", "version": 1}  # the quantization_config that podium reads
 DEFAULT_LENGTH = 512  # the maximum length in tokens, if no file has one
 OTHER_MODEL = "use a model of a built-in family, or an export of this one to onnx/model.onnx without auto_map"
 # Model types without a family, which run from an ONNX file only. Their tokenizers have segments if no settings decide it.
@@ -86,6 +88,7 @@ class Spec:
     - `weights`: the transformer's files of weights.
     - `modules`: the modules after the transformer.
     - `prompts`: texts that are put before queries or documents, by name. The default prompt also has the name "".
+    - `is_quantised`: whether the weights may be quantised as docs/model-files.md describes.
     - `default_precision`: int8 if config.json says so under `podium`, because the authors measured it; else float32.
     - `description_digest`: a hash of all files that a score depends on, except the weights.
     """
@@ -104,6 +107,7 @@ class Spec:
     weights: tuple[Path, ...]
     modules: tuple[Module, ...]
     prompts: Mapping[str, str]
+    is_quantised: bool
     default_precision: Precision
     description_digest: str
 
@@ -164,6 +168,7 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
         weights=weights,
         modules=modules[1:],
         prompts=_prompts(folder) if modules else {},
+        is_quantised=family is not None and _is_quantised(folder, config),
         default_precision=_default_precision(config),
         description_digest=_description_digest(folder, base, modules),
     )
@@ -235,6 +240,19 @@ def _prompts(folder: Path) -> dict[str, str]:
     prompts = {str(name): str(prompt) for name, prompt in (settings.get("prompts") or {}).items()}
     default = settings.get("default_prompt_name")
     return prompts | ({"": prompts[default]} if default in prompts else {})
+
+
+def _is_quantised(folder: Path, config: dict[str, Any]) -> bool:
+    """Whether config.json says that weights are quantised in podium's format. Raises UnsupportedModel for other formats."""
+    settings = config.get("quantization_config")
+    if settings is None:
+        return False
+    if settings != QUANTISATION:
+        raise UnsupportedModel(
+            f"{folder}: config.json has the quantization_config {settings!r:.80}; podium reads {QUANTISATION} only, so use the "
+            "model's float32 or float16 files, or a newer version of podium"
+        )
+    return True
 
 
 def _default_precision(config: dict[str, Any]) -> Precision:

@@ -23,6 +23,8 @@ from tokenizers.normalizers import Sequence as Normalizers
 from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel, is_rust_panic
 from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
+from podium.local.pieces import PieceSplitter, character_tokenizer, has_pieces_file, library_json
+from podium.local.runtimes import native_core
 from podium.local.text_expansion import EXPANSION_LIMIT, expansion_bound
 
 __all__ = ["Encoded", "PairTokenizer", "TextTokenizer", "Tokenizer", "load_tokenizer", "text_template", "truncated_lengths"]
@@ -63,7 +65,8 @@ class Tokenizer(ABC, Generic[Input]):
     def __init__(self, folder: Path, max_length: int, *, do_lower_case: bool = False) -> None:
         self.max_length = max_length
         self._settings = read_settings(folder / "tokenizer_config.json")
-        self._tokenizer = load_tokenizer(folder)
+        # If there is a splitter, the tokens of `_tokenizer` are words, which the splitter splits.
+        self._tokenizer, self._splitter = _load(folder)
         if do_lower_case:
             normalizer = self._tokenizer.normalizer
             self._tokenizer.normalizer = Normalizers([Lowercase(), *([normalizer] if normalizer else [])])
@@ -85,6 +88,8 @@ class Tokenizer(ABC, Generic[Input]):
 
     def token_counts(self, texts: Sequence[str]) -> list[int]:
         """Return the number of tokens of each text, without special tokens. Raises ModelError as `token_starts` does."""
+        if self._splitter:
+            return [len(ids) for ids in self._tokenise(texts)]
         return [len(encoding) for encoding in self._encodings(texts, self._tokenizer.encode_batch_fast)]
 
     def token_starts(self, texts: Sequence[str]) -> list[Sequence[int]]:
@@ -93,7 +98,10 @@ class Tokenizer(ABC, Generic[Input]):
         Raises ModelError if the tokenizer's own rules fail.
         """
         encodings = self._encodings(texts, self._tokenizer.encode_batch)
-        return [_starts(encoding.offsets) for encoding in encodings]
+        if self._splitter:
+            characters = self._encodings(texts, character_tokenizer(self._tokenizer).encode_batch)
+            return [_increasing(starts) for starts in self._splitter.starts(encodings, characters)]
+        return [_increasing(np.array([start for start, _ in encoding.offsets], np.int32)) for encoding in encodings]
 
     @abstractmethod
     def text_limit(self, query: str) -> int:
@@ -101,6 +109,8 @@ class Tokenizer(ABC, Generic[Input]):
 
     def _tokenise(self, texts: Sequence[str]) -> list[Array]:
         """Return each text's ids, without special tokens. Raises ModelError if the tokenizer's own rules fail."""
+        if self._splitter:
+            return self._splitter.ids(self._encodings(texts, self._tokenizer.encode_batch))
         encodings = self._encodings(texts, self._tokenizer.encode_batch_fast)
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
@@ -201,9 +211,8 @@ class TextTokenizer(Tokenizer[str]):
         )
 
 
-def _starts(offsets: Sequence[tuple[int, int]]) -> Sequence[int]:
-    """Return the first numbers of the offsets, int32 of shape (tokens,). None is less than the one before it."""
-    starts = np.array([start for start, _ in offsets], np.int32)
+def _increasing(starts: Array) -> Sequence[int]:
+    """Return the positions, int32 of shape (tokens,), each raised to the one before it."""
     return np.maximum.accumulate(starts) if len(starts) else starts  # type: ignore[return-value]  # bisect takes an array
 
 
@@ -260,29 +269,73 @@ def _has_segments(settings: dict[str, Any], default: bool) -> bool:
 
 
 def load_tokenizer(folder: Path) -> FastTokenizer:
-    """Load tokenizer.json, or else vocab.txt. Raises ModelNotFound without both, ModelError or UnsupportedModel for others."""
+    """Return the tokenizer of the library. Raises what `_load` raises, and UnsupportedModel for a separate vocabulary."""
+    tokenizer, splitter = _load(folder)
+    if splitter:
+        raise UnsupportedModel(f"{folder} has its vocabulary in a separate file, which this kind of model cannot have")
+    return tokenizer
+
+
+def _load(folder: Path) -> tuple[FastTokenizer, PieceSplitter | None]:
+    """Load tokenizer.json, or else vocab.txt. Raises ModelNotFound without both, ModelError or UnsupportedModel for others.
+
+    Also return the splitter of the words that the tokenizer returns, if the vocabulary is in a separate file.
+    """
     file = folder / "tokenizer.json"
     if file.is_file():
-        try:
-            content = file.read_text(encoding="utf-8")
-            expansion = expansion_bound(content)
-            # Loading applies the rules to the vocabulary's added tokens, so the rules are checked before.
-            tokenizer = FastTokenizer.from_str(content) if expansion <= EXPANSION_LIMIT else None
-        except Exception as error:  # tokenizers has no exceptions of its own
-            raise ModelError(f"{file} is damaged; download it again") from error
-        if tokenizer is None:
-            raise UnsupportedModel(
-                f"{file} has rules (normalizer, pre_tokenizer) that can make a text {expansion:,.0f} times longer, and podium "
-                f"allows {EXPANSION_LIMIT}; download the model's own file again, or use another model"
-            )
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        content = _checked_content(file)
+        splitter = None
+        if has_pieces_file(folder):
+            content, splitter = _content_and_splitter(folder)
+        return _from_json(file, content), splitter
     if (folder / "vocab.txt").is_file():
         lowercase = bool(read_settings(folder / "tokenizer_config.json").get("do_lower_case", True))
         wordpiece: FastTokenizer = BertWordPieceTokenizer(str(folder / "vocab.txt"), lowercase=lowercase)._tokenizer
-        return wordpiece
+        return wordpiece, None
     raise ModelNotFound(
         f"{folder} has no tokenizer: neither tokenizer.json nor vocab.txt. Download tokenizer.json, or write it with "
         "transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)"
     )
+
+
+def _checked_content(file: Path) -> str:
+    """Return the content of tokenizer.json. Raises UnsupportedModel if its rules can make a text much longer.
+
+    Loading applies the rules to the vocabulary's added tokens, so the rules are checked before.
+    """
+    try:
+        content = file.read_text(encoding="utf-8")
+        expansion = expansion_bound(content)
+    except Exception as error:
+        raise _damaged(file) from error
+    if expansion > EXPANSION_LIMIT:
+        raise UnsupportedModel(
+            f"{file} has rules (normalizer, pre_tokenizer) that can make a text {expansion:,.0f} times longer, and podium "
+            f"allows {EXPANSION_LIMIT}; download the model's own file again, or use another model"
+        )
+    return content
+
+
+def _content_and_splitter(folder: Path) -> tuple[str, PieceSplitter | None]:
+    """Return the JSON of the library's tokenizer, and the splitter of its words. Without the native core there is none."""
+    rules = read_settings(folder / "tokenizer.json")
+    core = native_core()
+    if core is None:
+        return library_json(folder, rules), None
+    splitter = PieceSplitter(folder, rules, core)
+    return splitter.words, splitter
+
+
+def _from_json(file: Path, content: str) -> FastTokenizer:
+    """Return a tokenizer of the library. `file` is named in errors."""
+    try:
+        tokenizer = FastTokenizer.from_str(content)
+    except Exception as error:  # tokenizers has no exceptions of its own
+        raise _damaged(file) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _damaged(file: Path) -> ModelError:
+    return ModelError(f"{file} is damaged; download it again")

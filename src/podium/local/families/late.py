@@ -20,10 +20,14 @@ TABLES = ("token_importance", "token_idf", "token_piece_idf", "token_stem")
 
 @dataclass(frozen=True, kw_only=True)
 class Late(Bert):
+    """The settings of podium-mini. The prompts are put before a query and before a text."""
+
     vocab_size: int
     bm25_k1: float
     bm25_b: float
     bm25_text_tokens: float
+    query_prompt: str = ""
+    text_prompt: str = ""
 
     @property
     def pooling(self) -> Pooling:

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, for safetensors
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from podium.errors import ModelError, ModelNotFound
 from podium.json_values import load_json
+from podium.local.files.quantised import MAX_SCALE, SCALE_SUFFIX, VALUE_TYPES, Quantised, quantised_shape
 from podium.regular_files import open_regular_file
 
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
@@ -51,11 +51,15 @@ def weight_files(folder: Path) -> list[Path]:
 class Checkpoint:
     """The tensors of one or more safetensors files, by name without `prefix`.
 
-    Raises ModelNotFound if a file is missing, and ModelError if a file is damaged or a tensor is missing.
+    `is_quantised`: whether matrices may be stored as whole numbers with scales, which is what config.json says.
+
+    Raises ModelNotFound if a file is missing, and ModelError if a file is damaged, if a tensor is missing, or if the whole
+    numbers and scales of a matrix do not belong together.
     """
 
-    def __init__(self, files: Sequence[Path], prefix: str = "") -> None:
+    def __init__(self, files: Sequence[Path], prefix: str = "", *, is_quantised: bool = False) -> None:
         self.files: list[Path] = []
+        self._may_be_quantised = is_quantised
         self._stack = contextlib.ExitStack()
         self._readers: dict[str, tuple[Any, str]] = {}  # by name, the file's reader and the tensor's name in the file
         self._used_names: set[str] = set()  # the names of the tensors whose values or shapes were read
@@ -71,12 +75,16 @@ class Checkpoint:
             reader = self._stack.enter_context(_open_file(path))
             for stored_name in reader.keys():  # noqa: SIM118  not a dict
                 self._readers[rename(stored_name)] = reader, stored_name
+        if self._may_be_quantised:
+            self._check_quantised()
 
     def __contains__(self, name: str) -> bool:
         return name in self._readers
 
     def __getitem__(self, name: str) -> Array:
         """Return a tensor in float32."""
+        if self.is_quantised(name):
+            return self.quantised(name).widened()
         return np.ascontiguousarray(self.stored(name), dtype=np.float32)
 
     def rows(self, name: str, ids: Sequence[int]) -> Array:
@@ -86,7 +94,7 @@ class Checkpoint:
             tensor = reader.get_slice(stored_name)
             return np.stack([tensor[row] for row in ids])
 
-        return self._read(name, read).astype(np.float32)
+        return self._checked(name, self._read(name, read)).astype(np.float32)
 
     def stored(self, name: str) -> Array:
         """Return a tensor in its stored type if that is float32 or float16; bfloat16 and float64 become float32."""
@@ -94,30 +102,91 @@ class Checkpoint:
         return tensor if tensor.dtype in (np.float32, np.float16) else tensor.astype(np.float32)
 
     def tensor(self, name: str) -> Array:
-        """Return a tensor in its stored type, which is one of FLOAT_TYPES."""
+        """Return a tensor in its stored type, which is one of FLOAT_TYPES. A quantised matrix becomes float32."""
+        if self.is_quantised(name):
+            return self.quantised(name).widened()
+        return self._checked(name, self._tensor(name))
+
+    def _checked(self, name: str, tensor: Array) -> Array:
+        """Return numbers of a tensor. Raises ModelError for other types than FLOAT_TYPES, NaN and infinity."""
+        if tensor.dtype.name not in FLOAT_TYPES:
+            raise ModelError(f"{self._title(name)} is stored as {tensor.dtype}; podium reads {', '.join(FLOAT_TYPES)}")
+        if not np.isfinite(tensor).all():
+            raise ModelError(f"{self._title(name)} contains NaN or infinity; download the file again")
+        return tensor
+
+    def is_quantised(self, name: str) -> bool:
+        """Whether a tensor is a matrix that is stored as whole numbers with scales. False if there is no such tensor."""
+        return self._may_be_quantised and self._header(name)[0] in VALUE_TYPES
+
+    def quantised(self, name: str) -> Quantised:
+        """Return a matrix that is stored as whole numbers with scales."""
+        scales = self.stored(name + SCALE_SUFFIX)
+        if float(np.abs(scales).max()) > MAX_SCALE:
+            raise ModelError(f"{self._title(name)} has scales that make its numbers infinite; download the file again")
+        return Quantised(self._tensor(name), scales)
+
+    def quantised_shapes(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shapes of a quantised matrix's values and scales, without reading them."""
+        self._reader(name)
+        return self._header(name)[1], self._header(name + SCALE_SUFFIX)[1]
+
+    def _tensor(self, name: str) -> Array:
         return self._read(name, lambda reader, stored_name: reader.get_tensor(stored_name))
 
     def _read(self, name: str, read: Callable[[Any, str], Array]) -> Array:
         """Return what `read` returns for the tensor's file and its name in the file."""
         reader, stored_name = self._reader(name)
-        tensor_name = f"{self.files[0].parent}: tensor {name!r}"
+        if self._header(name)[0] == "BF16":
+            import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, for safetensors; other models start faster without it
         try:
-            tensor = read(reader, stored_name)
+            return read(reader, stored_name)
         except (SafetensorError, TypeError) as error:
-            raise ModelError(f"{tensor_name} cannot be read; download the file again") from error
-        if tensor.dtype.name not in FLOAT_TYPES:
-            raise ModelError(f"{tensor_name} is stored as {tensor.dtype}; podium reads {', '.join(FLOAT_TYPES)}")
-        if not np.isfinite(tensor).all():
-            raise ModelError(f"{tensor_name} contains NaN or infinity; download the file again")
-        return tensor
+            raise ModelError(f"{self._title(name)} cannot be read; download the file again") from error
+
+    def _title(self, name: str) -> str:
+        """Return how errors call a tensor."""
+        return f"{self.files[0].parent}: tensor {name!r}"
 
     def shape(self, name: str) -> tuple[int, ...]:
-        reader, stored_name = self._reader(name)
-        return tuple(reader.get_slice(stored_name).get_shape())
+        """Return the shape of a tensor, which for a quantised matrix is that of the matrix."""
+        self._reader(name)
+        return self._quantised_shape(name) if self.is_quantised(name) else self._header(name)[1]
 
     def dtypes(self) -> set[str]:
         """Return the types in which tensors are stored, as safetensors calls them: F32, F16, BF16 …"""
-        return {str(reader.get_slice(stored_name).get_dtype()) for reader, stored_name in self._readers.values()}
+        return {self._header(name)[0] for name in self._readers}
+
+    def _header(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """Return the type and shape in which a tensor is stored, ("", ()) if there is no such tensor."""
+        if name not in self._readers:
+            return "", ()
+        reader, stored_name = self._readers[name]
+        header = reader.get_slice(stored_name)
+        return str(header.get_dtype()), tuple(header.get_shape())
+
+    def _check_quantised(self) -> None:
+        """Raise ModelError if whole numbers have no scales of a matching shape, or scales no whole numbers."""
+        for name in self._readers:
+            values_name = name.removesuffix(SCALE_SUFFIX)
+            if self.is_quantised(name):
+                self._quantised_shape(name)
+            elif values_name != name and not self.is_quantised(values_name):
+                raise ModelError(
+                    f"{self._title(name)} has scales, but {values_name!r} is not quantised; download the model again"
+                )
+
+    def _quantised_shape(self, name: str) -> tuple[int, int]:
+        """Return the shape of a quantised matrix. Raises ModelError if its scales are missing or do not match."""
+        values = self._header(name)
+        scales = self._header(name + SCALE_SUFFIX)
+        shape = quantised_shape(values, scales)
+        if shape is None:
+            raise ModelError(
+                f"{self._title(name)} is {_described(values)}, and its scales ({SCALE_SUFFIX}) are {_described(scales)}, which "
+                "do not belong together; download the model again"
+            )
+        return shape
 
     def unused_layers(self) -> list[str]:
         """Return the names of the layers' tensors that were not used. If there are any, config.json describes another model."""
@@ -126,7 +195,7 @@ class Checkpoint:
     def _reader(self, name: str) -> tuple[Any, str]:
         if name not in self._readers:
             raise ModelError(f"{self.files[0].parent} has no tensor {name!r}; the checkpoint does not match its config.json")
-        self._used_names.add(name)
+        self._used_names |= {name, name + SCALE_SUFFIX}
         return self._readers[name]
 
     def digest(self) -> str:
@@ -149,6 +218,11 @@ def _open_file(path: Path) -> Iterator[Any]:
         raise ModelError(f"{path} is damaged or incomplete; delete it and download it again") from error
     with reader:
         yield reader
+
+
+def _described(stored: tuple[str, tuple[int, ...]]) -> str:
+    """Describe a tensor by its type and shape, which are ("", ()) if it is missing."""
+    return f"{stored[0]} of shape {stored[1]}" if stored[0] else "missing"
 
 
 def _missing_file(path: Path) -> ModelNotFound:

@@ -35,6 +35,7 @@ DESCRIPTION_FILES = (
     "modules.json",
     "sentence_bert_config.json",
     "tokenizer.json",
+    "tokenizer.safetensors",
     "tokenizer_config.json",
     "vocab.txt",
 )

@@ -13,6 +13,7 @@ from podium.errors import Argument, UnsupportedModel
 from podium.local.files.checkpoint import Array
 from podium.local.late.models import Text
 from podium.local.late.spec import Expansion, LateSpec, Side
+from podium.local.pieces import PIECES_FILE, has_pieces_file
 from podium.local.tokenizer import Encoded, Tokenizer, text_template
 
 __all__ = ["LateEncoded", "LateTokenizer"]
@@ -46,6 +47,11 @@ class LateTokenizer(Tokenizer[Text]):
             raise UnsupportedModel(
                 f"{spec.folder} has the query_length {spec.query.max_length}, which leaves too few tokens for a query; "
                 "download its settings again"
+            )
+        if has_pieces_file(spec.base):
+            raise UnsupportedModel(
+                f"{spec.folder} has its vocabulary in {PIECES_FILE}, which podium does not read for ColBERT models; write the "
+                "vocabulary into tokenizer.json and delete that file"
             )
         _add_markers(self._tokenizer, spec.markers)
         self._before, self._after = text_template(self._tokenizer)

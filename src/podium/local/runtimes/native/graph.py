@@ -330,14 +330,23 @@ class NativeGraph(Graph):
         size = int(np.prod(self.checkpoint.shape(name)))
         return self._packed.get(name, (size,), lambda: self.checkpoint[name].reshape(-1))
 
-    def _table(self, name: str) -> Array:
-        """Return a table in its stored type, bfloat16 as uint16. Its rows become float32 when they are looked up."""
+    def _table(self, name: str) -> tuple[Array, Array | None]:
+        """Return a table as it is stored: its numbers, bfloat16 as uint16, and the scales of a quantised table.
 
-        def read() -> Array:
-            table = _with_halves(self.checkpoint.tensor(name))
-            return table.view(np.uint16) if table.dtype.name == "bfloat16" else table
+        Rows become float32 when they are looked up.
+        """
+        checkpoint = self.checkpoint
+        if not checkpoint.is_quantised(name):
+            return self._packed.get(name, checkpoint.shape(name), lambda: self._float_table(name)), None
+        value_shape, scale_shape = checkpoint.quantised_shapes(name)
+        return (
+            self._packed.get(name, value_shape, lambda: checkpoint.quantised(name).values),
+            self._packed.get(f"{name}.scales", scale_shape, lambda: checkpoint.quantised(name).scales),
+        )
 
-        return self._packed.get(name, self.checkpoint.shape(name), read)
+    def _float_table(self, name: str) -> Array:
+        table = _with_halves(self.checkpoint.tensor(name))
+        return table.view(np.uint16) if table.dtype.name == "bfloat16" else table
 
 
 def _with_halves(tensor: Array) -> Array:

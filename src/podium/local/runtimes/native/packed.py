@@ -36,7 +36,7 @@ LAYOUT = "v2"  # Part of the file's name. Change it whenever the layout of the a
 PANEL = 64  # how many outputs of a weight are stored together
 ALIGNMENT = 64  # bytes
 MIN_MAPPED_BYTES = 1 << 16  # Smaller arrays stay in memory.
-DTYPES = ("float32", "float16", "uint16", "int8", "int32")
+DTYPES = ("float32", "float16", "uint16", "int8", "uint8", "int32")
 
 
 def pack_floats(weight: Array) -> Array:

@@ -168,10 +168,30 @@ class OnnxGraph(Graph):
         return self.op("Add", counts, padding)
 
     def lookup(self, table: str, ids: Value) -> Value:
+        if self.checkpoint.is_quantised(table):
+            return self._quantised_rows(table, ids)
         if table not in self.weights:
             self.constant(self.checkpoint.stored(table), table)
         rows = self.op("Gather", Value(table), ids)
         return rows if self.weights[table].dtype == np.float32 else self.to_float(rows)
+
+    def _quantised_rows(self, table: str, ids: Value) -> Value:
+        """Return the rows of a quantised table in float32. Only these rows are unpacked and multiplied by their scales."""
+        quantised = self.checkpoint.quantised(table)
+        values = self.op("Gather", self.constant(quantised.values, table), ids)
+        scales = self.to_float(self.op("Gather", self.constant(quantised.scales, f"{table}.scales"), ids))
+        if quantised.values.dtype == np.int8:
+            numbers = self.to_float(values)
+        else:
+            four_bits = self.constant(np.array(4, np.uint8), "four bits")
+            low = self.op("BitwiseAnd", values, self.constant(np.array(15, np.uint8), "low bits"))
+            high = self.op("BitShift", values, four_bits, direction="RIGHT")
+            pairs = [self.op("Unsqueeze", part, self.integers(2)) for part in (low, high)]
+            numbers = self.op("Sub", self.to_float(self.op("Concat", *pairs, axis=2)), self.scalar(8.0))
+        blocks = quantised.scales.shape[1]
+        by_block = self.op("Reshape", numbers, self.constant(np.array([0, blocks, -1], np.int64), f"blocks.{blocks}"))
+        scaled = self.op("Mul", by_block, self.op("Unsqueeze", scales, self.integers(2)))
+        return self.op("Reshape", scaled, self.merged_shape())
 
     def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
         key = "|".join(names)
