@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from scipy.stats import kendalltau
 
 from environment import HAS_CORE, PARITY_MODELS
 
@@ -137,6 +138,18 @@ def test_shared_prefix_changes_no_bit(decoder_expected, precision, prefix_tokens
         rests = [text[prefix_tokens:] for text in ids]
         np.testing.assert_array_equal(run_after_prefix(runtime, prefix, rests, thread_count), alone)
         np.testing.assert_array_equal(run_after_prefix(runtime, prefix, rests[-1:], thread_count), alone[-1:])
+
+
+def test_int8_keeps_the_order(expected):
+    """Kendall's tau of the scores of random documents in float32 and int8. These small models lose more than large ones."""
+    draw = np.random.default_rng(1)
+    prefix = draw.integers(1, 200, 40)
+    documents = arrays([[*prefix, *draw.integers(1, 200, draw.integers(20, 120))] for _ in range(200)])
+    scores = []
+    for precision in ("float32", "int8"):
+        logits = run(load_network(expected["name"], precision, expected), documents)
+        scores.append(logits[:, 0] - logits[:, 1] if logits.shape[1] == 2 else logits[:, 0])
+    assert kendalltau(*scores).statistic >= 0.95
 
 
 def test_encoder_cannot_share_a_prefix():
