@@ -7,7 +7,7 @@ SITE   := .venv/site
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients test-ray docs site bench bench-decoders bench-late bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients test-ray test-wheel test-container docs site bench bench-decoders bench-late bench-serve sanitize clean help
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -43,6 +43,12 @@ test-ray:        ## Test podium batch on a Ray cluster of three nodes, which los
 		cp tests/ray/requirements.txt .venv/ray/installed; }
 	.venv/ray/bin/python -m pytest -c tests/ray/pytest.ini tests/ray
 
+test-wheel:      ## Build the wheel of this platform, and run the tests with it where there is no compiler
+	native/test_wheel.sh $(TESTS)
+
+test-container:  ## Check the container, Compose, Kubernetes and workflow files, and run the container if there is a Docker daemon
+	deploy/test.sh
+
 tests/clients/javascript/node_modules/installed: tests/clients/javascript/package.json
 	@command -v npm >/dev/null || { apt-get update -q && apt-get install -qy nodejs npm; }
 	npm install --prefix tests/clients/javascript --no-package-lock --no-fund --no-audit
@@ -74,7 +80,7 @@ sanitize:        ## Run the tests of the native core with the address, undefined
 	native/sanitize.sh thread
 
 clean:           ## Delete everything that these targets created
-	rm -rf .venv .bench .sanitize .site .cache tests/clients/javascript/node_modules
+	rm -rf .venv .bench .sanitize .site .cache .wheel tests/clients/javascript/node_modules
 
 $(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)

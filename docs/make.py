@@ -139,6 +139,11 @@ def served(_: str) -> str:
     return str(json.loads(SERVING_RESULTS.read_text(encoding="utf-8"))["table"])
 
 
+def deployment(name: str) -> str:
+    """Return a file in the folder deploy as a YAML block."""
+    return f"{FENCE}yaml\n{(ROOT / 'deploy' / name).read_text(encoding='utf-8')}{FENCE}"
+
+
 def redis(code: str) -> str:
     """Return the output of an example with Redis, run against recorded replies of a real server."""
     with Replay(ROOT / "tests" / "sources" / "redis" / "recordings" / "readme.json") as replay:
@@ -170,6 +175,8 @@ PARTS: dict[str, Callable[[str], str]] = {
     "commands": lambda _: commands(),
     "http": lambda _: http_paths(),
     "variables": lambda _: variables(),
+    "compose": lambda _: deployment("compose.yaml"),
+    "kubernetes": lambda _: deployment("kubernetes.yaml"),
     "redis": redis,
     "sdk": sdk,
 }

@@ -354,36 +354,29 @@ class PyTextsExecution : public PyExecution {
 };
 
 // The bytes of Python objects, which stay in memory and unchanged in size as long as this lives.
+// They are arrays because the stable ABI of Python 3.10 has no buffers.
 class Bytes {
   public:
     explicit Bytes(const nb::sequence& objects) {
         const std::size_t count = nb::len(objects);
-        views_.reserve(count);
+        arrays_.reserve(count);
         for (std::size_t i = 0; i < count; ++i) add(nb::object(objects[i]));
     }
     explicit Bytes(const nb::object& object) { add(object); }
-    Bytes(const Bytes&) = delete;
-    Bytes& operator=(const Bytes&) = delete;
-    ~Bytes() {
-        for (Py_buffer& view : views_) PyBuffer_Release(&view);
-    }
 
-    std::size_t count() const { return views_.size(); }
-    Encoding encoding(std::size_t index) const {
-        return read_encoding(static_cast<const std::uint8_t*>(views_[index].buf), static_cast<std::size_t>(views_[index].len));
-    }
+    std::size_t count() const { return arrays_.size(); }
+    Encoding encoding(std::size_t index) const { return read_encoding(arrays_[index].data(), arrays_[index].size()); }
 
   private:
+    using Array = nb::ndarray<const std::uint8_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+
     void add(const nb::object& object) {
-        Py_buffer view;
-        if (PyObject_GetBuffer(object.ptr(), &view, PyBUF_SIMPLE)) {
-            for (Py_buffer& other : views_) PyBuffer_Release(&other);
-            throw nb::python_error();
-        }
-        views_.push_back(view);
+        Array array;
+        if (!nb::try_cast(object, array, false)) throw nb::type_error("an encoding must be a bytes-like object of unsigned bytes");
+        arrays_.push_back(std::move(array));
     }
 
-    std::vector<Py_buffer> views_;
+    std::vector<Array> arrays_;
 };
 
 // A Unigram model together with the arrays that it reads.
