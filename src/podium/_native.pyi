@@ -46,6 +46,7 @@ class Network:
         bias: Array | None,
         activation: str = ...,
         added: int = ...,
+        wide_inputs: bool = ...,
     ) -> int: ...
     def attend(
         self,

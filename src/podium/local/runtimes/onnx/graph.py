@@ -193,7 +193,7 @@ class OnnxGraph(Graph):
         scaled = self.op("Mul", by_block, self.op("Unsqueeze", scales, self.integers(2)))
         return self.op("Reshape", scaled, self.merged_shape())
 
-    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False, wide_inputs: bool = False) -> Value:
         key = "|".join(names)
         inputs, outputs = self.checked_sizes(names, bias)
         biases = [self.constant(self._joined(names, "bias"), f"{key}.bias")] if bias else []
