@@ -64,6 +64,9 @@ struct Kernels {
     // Maps the range of each row's values, extended to include 0, onto 0 … 255.
     void (*quantise)(const float* x, std::size_t rows, std::size_t width, std::uint8_t* values, std::size_t stride,
                      float* scales, std::int32_t* zero_points);
+    // Rounds each row's values to 16 bits, v = x / scale + 32768, and writes the higher and the lower bytes of v to two arrays.
+    void (*quantise_wide)(const float* x, std::size_t rows, std::size_t width, std::uint8_t* high, std::uint8_t* low,
+                          std::size_t stride, float* scales);
     void (*norm)(const float* x, std::size_t rows, std::size_t width, const float* weight, const float* bias,
                  float epsilon, float* y);
     // Divides each row by its root mean square, then multiplies its columns by the weights (RMSNorm). y can be x.

@@ -18,8 +18,8 @@ namespace podium::PODIUM_ISA {
 #define PODIUM_NAME(x) PODIUM_NAME_(x)
 
 extern const Kernels kernels;
-const Kernels kernels = {PODIUM_NAME(PODIUM_ISA), linear_f32, linear_half, linear_i8, quantise, norm, rms_norm,
-                         activate, gate, attention_scratch, pack_head, attend_head, rotate, widen, add, dot,
+const Kernels kernels = {PODIUM_NAME(PODIUM_ISA), linear_f32, linear_half, linear_i8, quantise,
+                         quantise_wide, norm, rms_norm, activate, gate, attention_scratch, pack_head, attend_head, rotate, widen, add, dot,
                          highest_i8, highest_f32};
 
 }  // namespace podium::PODIUM_ISA

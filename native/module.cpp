@@ -164,8 +164,9 @@ class PyNetwork {
 
     int linear_int8(int input, const PackedInt8& packed, const Vector<float>& scales, const Vector<std::int32_t>& sums,
                     std::size_t outputs, const std::optional<Vector<float>>& bias, const std::string& activation,
-                    int residual) {
+                    int residual, bool wide_inputs) {
         LinearWeights weights = weights_of(packed, scales, sums, network_.width(input), outputs);
+        weights.wide_inputs = wide_inputs;
         weights.bias = bias_of(bias, outputs);
         hold(packed, scales, sums, bias);
         return network_.linear(input, weights, activation_named(activation), residual);
@@ -491,7 +492,7 @@ NB_MODULE(_native, m) {
         .def("linear", &PyNetwork::linear, "x"_a, "packed"_a, "outputs"_a, "bias"_a.none(), "activation"_a = "none",
              "added"_a = -1)
         .def("linear_int8", &PyNetwork::linear_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "outputs"_a, "bias"_a.none(),
-             "activation"_a = "none", "added"_a = -1)
+             "activation"_a = "none", "added"_a = -1, "wide_inputs"_a = false)
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
              "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "hides_segment_1"_a = false, "key_heads"_a = nb::none(),
              "causal"_a = false)

@@ -62,6 +62,9 @@ struct LinearWeights {
     const std::uint16_t* packed_half = nullptr;
     Half half = Half::bfloat16;
     Int8Weights int8{};
+    // Inputs of int8 weights are quantised to 16 bits instead of 8, which takes two products. Their rare large numbers would
+    // leave too few steps for the others.
+    bool wide_inputs = false;
     const float* bias = nullptr;
 };
 

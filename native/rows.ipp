@@ -51,6 +51,39 @@ void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t*
     }
 }
 
+void quantise_wide(const float* x, std::size_t rows, std::size_t width, std::uint8_t* high, std::uint8_t* low,
+                   std::size_t stride, float* scales) {
+    const Floats shift = broadcast(ROUNDING_SHIFT);
+    for (std::size_t r = 0; r < rows; ++r, x += width, high += stride, low += stride) {
+        Floats most = broadcast(0.0f), zero = broadcast(0.0f);  // a value times 0 is 0, or NaN if the value is not finite
+        for (std::size_t c = 0; c < width; c += LANES) {
+            const Floats values = c + LANES <= width ? load(x + c) : load_partial(x + c, width - c);
+            most = maximum(most, maximum(values, -values));
+            zero += values * 0.0f;
+        }
+        const float highest = largest(most);
+        // A row with smaller values counts as zero: dividing by its scale would overflow.
+        const float scale = highest > 1.0e-30f ? highest / 32767.0f : 1.0f, inverse = 1.0f / scale;
+        scales[r] = total({zero}) == 0.0f ? scale : __builtin_nanf("");
+        for (std::size_t c = 0; c < stride; c += LANES) {
+            const std::size_t count = stride - c < LANES ? stride - c : LANES;
+            const Floats row = c + LANES <= width ? load(x + c) : c < width ? load_partial(x + c, width - c) : broadcast(0.0f);
+            const Ints integers = (Ints)(row * inverse + shift) - (Ints)shift + 32768;
+#if PODIUM_VECTOR_BYTES == 64
+            const __m128i high_bytes = _mm512_cvtepi32_epi8((__m512i)(integers >> 8));
+            const __m128i low_bytes = _mm512_cvtepi32_epi8((__m512i)integers);
+            std::memcpy(high + c, &high_bytes, count);
+            std::memcpy(low + c, &low_bytes, count);
+#else
+            for (std::size_t lane = 0; lane < count; ++lane) {
+                high[c + lane] = static_cast<std::uint8_t>(integers[lane] >> 8);
+                low[c + lane] = static_cast<std::uint8_t>(integers[lane]);
+            }
+#endif
+        }
+    }
+}
+
 // Returns the sum of `term(x)` over a row, in four independent sums. A last incomplete vector is filled with `fill`.
 template <class Term>
 inline float sum_of_row(const float* x, std::size_t width, float fill, Term term) {

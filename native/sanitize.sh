@@ -26,4 +26,5 @@ export LD_PRELOAD="$library $(g++ -print-file-name=libstdc++.so)" PYTHONMALLOC=m
 select=()
 [ "$kind" = thread ] && select=(-k threads)
 # Address space randomisation is off (setarch -R) because ThreadSanitizer reserves fixed addresses.
-exec setarch -R "$venv/bin/python" -m pytest -p no:cacheprovider -q -s -W ignore "${select[@]}" tests/native tests/local/late/test_comparison.py
+exec setarch -R "$venv/bin/python" -m pytest -p no:cacheprovider -q -s -W ignore "${select[@]}" tests/native \
+  tests/local/test_decoders.py tests/local/late/test_comparison.py

@@ -133,13 +133,48 @@ struct Linear final : Step {
                                 y, outputs);
             return;
         }
-        const std::size_t stride = (weights.inputs + 3) / 4 * 4;
-        std::uint8_t* values = part.scratch.int8_values.reserve(rows * stride);
+        if (weights.wide_inputs)
+            multiply_wide(part, x, epilogue, y);
+        else
+            multiply_int8(part, x, epilogue, y);
+    }
+
+    std::size_t stride() const { return (weights.inputs + 3) / 4 * 4; }
+
+    void multiply_int8(const Part& part, const float* x, const Epilogue& epilogue, float* y) const {
+        const Kernels& kernels = part.run.kernels;
+        const std::size_t rows = part.count();
+        std::uint8_t* values = part.scratch.int8_values.reserve(rows * stride());
         float* scales = part.scratch.int8_scales.reserve(rows);
         std::int32_t* zero_points = part.scratch.int8_zero_points.reserve(rows);
-        kernels.quantise(x, rows, weights.inputs, values, stride, scales, zero_points);
-        const Int8Rows int8_rows{values, stride, scales, zero_points};
-        kernels.linear_i8(int8_rows, rows, weights.inputs, weights.int8, outputs, epilogue, y, outputs);
+        kernels.quantise(x, rows, weights.inputs, values, stride(), scales, zero_points);
+        const Int8Rows int8_rows{values, stride(), scales, zero_points};
+        kernels.linear_i8(int8_rows, rows, weights.inputs, weights.int8, weights.outputs, epilogue, y, weights.outputs);
+    }
+
+    // x is scale * (256 * (high - 128) + low), so its product is the sum of two.
+    void multiply_wide(const Part& part, const float* x, const Epilogue& epilogue, float* y) const {
+        const Kernels& kernels = part.run.kernels;
+        const std::size_t rows = part.count(), outputs = weights.outputs;
+        std::uint8_t* high = part.scratch.int8_values.reserve(2 * rows * stride());
+        std::uint8_t* low = high + rows * stride();
+        float* scales = part.scratch.int8_scales.reserve(2 * rows);
+        float* high_scales = scales + rows;
+        std::int32_t* zero_points = part.scratch.int8_zero_points.reserve(2 * rows);
+        kernels.quantise_wide(x, rows, weights.inputs, high, low, stride(), scales);
+        for (std::size_t row = 0; row < rows; ++row) {
+            high_scales[row] = 256.0f * scales[row];
+            zero_points[row] = 0;
+            zero_points[rows + row] = 128;
+        }
+        float* high_product = part.scratch.temporary.reserve(rows * outputs);
+        Epilogue high_epilogue;
+        high_epilogue.residual = epilogue.residual;
+        high_epilogue.residual_stride = epilogue.residual_stride;
+        kernels.linear_i8({high, stride(), high_scales, zero_points + rows}, rows, weights.inputs, weights.int8, outputs,
+                          high_epilogue, high_product, outputs);
+        kernels.linear_i8({low, stride(), scales, zero_points}, rows, weights.inputs, weights.int8, outputs,
+                          {epilogue.bias, Activation::none, high_product, outputs}, y, outputs);
     }
 };
 
@@ -393,6 +428,8 @@ int Network::linear(int input, const LinearWeights& weights, Activation activati
     if (weights.inputs != width(input)) throw std::invalid_argument("the weights have another number of inputs than the rows have columns");
     if (residual >= 0 && (width(residual) != weights.outputs || per_text(residual) != per_text(input)))
         throw std::invalid_argument("the rows that are added have another shape than the product");
+    if (weights.wide_inputs && activation != Activation::none)
+        throw std::invalid_argument("a product with wide inputs has no activation");
     auto step = std::make_unique<Linear>();
     step->weights = weights;
     step->activation = activation;

@@ -45,6 +45,7 @@ class Network:
         bias: Array | None,
         activation: str = ...,
         added: int = ...,
+        wide_inputs: bool = ...,
     ) -> int: ...
     def attend(
         self,

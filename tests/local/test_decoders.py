@@ -128,7 +128,7 @@ def test_logits_do_not_depend_on_other_texts(expected, precision):
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("prefix_tokens", [1, 16, 24, 63, 64, 65, PREFIX_TOKENS])
-def test_shared_prefix_changes_no_bit(decoder_expected, precision, prefix_tokens):
+def test_shared_prefix_and_threads_change_no_bit(decoder_expected, precision, prefix_tokens):
     runtime = load_network(decoder_expected["name"], precision, decoder_expected)
     ids = arrays(decoder_expected["texts"][-PREFIX_TEXTS:])
     alone = np.concatenate([run(runtime, [text]) for text in ids])

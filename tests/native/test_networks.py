@@ -16,7 +16,7 @@ from podium.local.build import add_scorer, load
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.runtimes import Variant
 from podium.local.runtimes.native.graph import NativeGraph
-from podium.local.runtimes.native.packed import Packed, pack_floats
+from podium.local.runtimes.native.packed import Packed, pack_floats, pack_int8
 from podium.local.runtimes.native.runtime import NativeRuntime
 from podium.local.spec import read_spec
 from podium.local.tokenizer import PairTokenizer
@@ -230,3 +230,48 @@ def test_no_token_attends_to_hidden_ones(instruction_set, window, visible_count,
     expected = exact_attention(words, visible_count, window, heads)
     np.testing.assert_allclose(result[:-1], expected, atol=1e-5, rtol=1e-4)
     np.testing.assert_allclose(result[-1], words[0, 16:], atol=1e-6)
+
+
+@pytest.mark.parametrize("instruction_set", INSTRUCTION_SETS)
+@pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 5, 3), (7, 64, 64), (30, 391, 100)], ids=str)
+def test_wide_inputs_lose_less_than_8_bits(instruction_set, rows, inputs, outputs):
+    """One number of a row is much larger than the others, which would have only a few of the 255 steps of 8 bits."""
+    x, weight, residual = random(rows, inputs), random(outputs, inputs), random(rows, outputs)
+    x[:, 0] *= 200
+    packed, scales, sums = pack_int8(weight)
+    rounded = np.rint(weight / scales[:outputs, None]) * scales[:outputs, None].astype(np.float64)
+    exact = x @ rounded.T + residual
+    half_steps = np.abs(x).max(axis=1, keepdims=True) / 32767 / 2
+    tolerance = half_steps * np.abs(rounded).sum(axis=1) + 1e-6 * np.abs(x) @ np.abs(rounded).T
+    errors = []
+    for is_wide in (True, False):
+        network = _native.Network(instruction_set)
+        words = network.embed(x, None, False, None, "counted", 0)
+        added = network.embed(residual, None, False, None, "counted", 0)
+        network.finish(network.linear_int8(words, packed, scales, sums, outputs, None, added=added, wide_inputs=is_wide))
+        result = np.empty((rows, outputs), np.float32)
+        ids = np.arange(rows, dtype=np.int32)
+        network.run(ids, np.zeros_like(ids), np.array([0, rows]), result)
+        errors.append(np.abs(result - exact))
+    assert (errors[0] <= tolerance).all()
+    assert errors[0].max() < errors[1].max() / 20
+
+
+def test_wide_inputs_have_no_activation():
+    network = _native.Network()
+    x = network.embed(random(4, 8), None, False, None, "counted", 0)
+    with pytest.raises(ValueError, match="no activation"):
+        network.linear_int8(x, *pack_int8(random(8, 8)), 8, None, activation="relu", wide_inputs=True)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_number_that_is_not_finite_makes_wide_rows_nan(value):
+    x = random(4, 8)
+    x[1, 3] = value
+    network = _native.Network()
+    words = network.embed(x, None, False, None, "counted", 0)
+    network.finish(network.linear_int8(words, *pack_int8(random(8, 8)), 8, None, wide_inputs=True))
+    result = np.empty((4, 8), np.float32)
+    network.run(np.arange(4, dtype=np.int32), np.zeros(4, np.int32), np.array([0, 4]), result)
+    assert np.isnan(result[1]).all()
+    assert np.isfinite(result[[0, 2, 3]]).all()

@@ -50,7 +50,7 @@ def run_alone(runtime, texts):
     return np.concatenate([runtime.run([ids], [np.zeros(len(ids), np.int32)]) for ids, _ in texts])
 
 
-@pytest.mark.parametrize("workers", [1, 2, 5])
+@pytest.mark.parametrize("workers", [1, 2, 5], ids=["1-thread", "2-threads", "5-threads"])
 def test_results_are_those_of_each_text_alone(runtime, texts, workers):
     work = shared_work(runtime, texts)
     results = np.empty((len(texts), 2), np.float32)

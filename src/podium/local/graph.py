@@ -168,10 +168,12 @@ class Graph(ABC):
         """Return the table's row of each id. A float16 table stays float16 in memory; only the rows become float32."""
 
     @abstractmethod
-    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False, wide_inputs: bool = False) -> Value:
         """Multiply by the weights of the named layers, whose outputs are joined, and add their biases.
 
-        `exact`: compute in float32 even if other layers are int8. Heads do, because they are small and decide the score.
+        - `exact`: compute in float32 even if other layers are int8. Heads do, because they are small and decide the score.
+        - `wide_inputs`: if the layer is int8, quantise its inputs to 16 bits instead of 8, if the runtime can. Inputs with rare
+          large numbers, which come from gated feed-forward layers, would lose too much.
         """
 
     @abstractmethod

@@ -129,7 +129,8 @@ class Llama(Architecture):
         x = graph.add(output, graph.select(x, rows))
         normed = self._norm(graph, x, f"{prefix}post_attention_layernorm")
         gated = graph.linear(normed, f"{prefix}mlp.gate_proj", f"{prefix}mlp.up_proj", bias=self.mlp_bias)
-        return graph.add(graph.linear(graph.gate(gated, self.hidden_act), f"{prefix}mlp.down_proj", bias=self.mlp_bias), x)
+        gated = graph.gate(gated, self.hidden_act)
+        return graph.add(graph.linear(gated, f"{prefix}mlp.down_proj", bias=self.mlp_bias, wide_inputs=True), x)
 
     def _attention(self, prefix: str, rows: Rows) -> Attention:
         return Attention(

@@ -62,8 +62,14 @@ class _Product:
     bias: bool
     exact: bool
     rows: tuple[int, ...] = ()
+    wide_inputs: bool = False
     activation: str = "none"
     added: Value | None = None
+
+    @property
+    def takes_activation(self) -> bool:
+        """Whether an activation of the product can belong to the same step."""
+        return self.activation == "none" and self.added is None and not self.rows and not self.wide_inputs
 
 
 class NativeGraph(Graph):
@@ -109,9 +115,9 @@ class NativeGraph(Graph):
     def lookup(self, table: str, ids: Value) -> Value:
         return self._add_value((_Lookup(table, ids),))
 
-    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False, wide_inputs: bool = False) -> Value:
         self.checked_sizes(names, bias)
-        return self._add_value(_Product(x, names, bias, exact))
+        return self._add_value(_Product(x, names, bias, exact, wide_inputs=wide_inputs))
 
     def norm(self, x: Value, name: str, epsilon: float, *, bias: bool = True) -> Value:
         weight, *biases = [self._vector(tensor) for tensor in self.checked_norm(name, bias)]
@@ -133,7 +139,7 @@ class NativeGraph(Graph):
     def activation(self, x: Value, name: str) -> Value:
         activation = self.checked_activation(name)
         value = self._values[x]
-        if isinstance(value, _Product) and value.activation == "none" and value.added is None and not value.rows:
+        if isinstance(value, _Product) and value.takes_activation:
             return self._add_value(replace(value, activation=activation))
         return self._step(self.network.activate, x=self._step_number(x), activation=activation)
 
@@ -274,7 +280,9 @@ class NativeGraph(Graph):
         add_step: Callable[..., int]
         if self._int8 and not product.exact:
             packed, scales, sums = self._int8_weights(names, inputs, outputs)
-            add_step = functools.partial(self.network.linear_int8, packed=packed, scales=scales, sums=sums)
+            add_step = functools.partial(
+                self.network.linear_int8, packed=packed, scales=scales, sums=sums, wide_inputs=product.wide_inputs
+            )
         else:
             add_step = functools.partial(self.network.linear, packed=self._float_weights(names, inputs, outputs))
         return _checked_step(add_step, x=x, outputs=outputs, bias=bias, activation=product.activation, added=added)

@@ -173,7 +173,7 @@ class OnnxGraph(Graph):
         rows = self.op("Gather", Value(table), ids)
         return rows if self.weights[table].dtype == np.float32 else self.to_float(rows)
 
-    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False) -> Value:
+    def linear(self, x: Value, *names: str, bias: bool = True, exact: bool = False, wide_inputs: bool = False) -> Value:
         key = "|".join(names)
         inputs, outputs = self.checked_sizes(names, bias)
         biases = [self.constant(self._joined(names, "bias"), f"{key}.bias")] if bias else []
