@@ -16,6 +16,23 @@ namespace {
 
 constexpr std::size_t MAX_IDLE_BYTES = std::size_t{64} << 20;  // larger memory is freed after its run
 
+// Removes a free buffer and returns its index: the narrowest that is wide enough, else the widest, which then has to grow. If
+// there is none, adds one.
+int take_buffer(std::vector<int>& free, std::vector<std::size_t>& widths, std::size_t width) {
+    if (free.empty()) {
+        widths.push_back(0);
+        return static_cast<int>(widths.size()) - 1;
+    }
+    const auto is_better = [&](int left, int right) {
+        const std::size_t a = widths[static_cast<std::size_t>(left)], b = widths[static_cast<std::size_t>(right)];
+        return (a >= width) != (b >= width) ? a >= width : a >= width ? a < b : a > b;
+    };
+    const auto best = std::min_element(free.begin(), free.end(), is_better);
+    const int buffer = *best;
+    free.erase(best);
+    return buffer;
+}
+
 }  // namespace
 
 Network::Network(const Kernels& kernels) : kernels_(kernels) {}
@@ -101,12 +118,7 @@ void Network::assign_buffers() {
         std::vector<std::size_t>& widths = is_local[storage] ? local_buffer_widths_ : buffer_widths_;
         std::vector<int>& free = free_buffers[is_local[storage]];
         if (storage == i) {
-            if (free.empty()) {
-                free.push_back(static_cast<int>(widths.size()));
-                widths.push_back(0);
-            }
-            slots_[i].buffer = free.back();
-            free.pop_back();
+            slots_[i].buffer = take_buffer(free, widths, slots_[i].width);
             std::size_t& width = widths[static_cast<std::size_t>(slots_[i].buffer)];
             width = std::max(width, slots_[i].width);
         } else {

@@ -101,7 +101,7 @@ def checked_instruction(instruction: Any) -> str:
     if not isinstance(instruction, str):
         raise InvalidInput(Argument("instruction"), f" must be a string, not a {type(instruction).__name__}")
     if not instruction.strip():
-        raise InvalidInput(Argument("instruction"), " is empty; leave it out, or describe what a relevant document is")
+        raise InvalidInput(Argument("instruction"), " is empty; leave it out, or describe relevant documents")
     return instruction
 
 

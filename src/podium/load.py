@@ -125,7 +125,7 @@ def load(
 
     For language models (Qwen3-Reranker, mxbai-rerank-v2 and others):
 
-    - `instruction`: what a relevant document is, such as "Prefer recent medical research". A call can have another one. The
+    - `instruction`: describes relevant documents, such as "Prefer recent medical research". A call can have another one. The
       default is that of the model. Instructions are for models that were trained with them, and best in English.
 
     For hosted APIs:

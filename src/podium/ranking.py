@@ -131,7 +131,7 @@ class Reranker:
     def with_instruction(self, instruction: str | None) -> Reranker:
         """Return a reranker with the same defaults whose model also reads an instruction. If it is None, return itself.
 
-        An instruction says what a relevant document is, such as "Prefer recent medical research". Language models were trained
+        An instruction describes relevant documents, such as "Prefer recent medical research". Language models were trained
         with instructions in English. The two rerankers share a model, so close only one of them. Raises InvalidInput if the
         model does not read instructions.
         """

@@ -111,7 +111,7 @@ class BaseScorer(ABC):
         return False
 
     def with_instruction(self, instruction: str) -> BaseScorer:
-        """Return a scorer like this one that also reads an instruction: what a relevant document is.
+        """Return a scorer like this one that also reads an instruction, which describes relevant documents.
 
         Close only this scorer: the two share a model. Raises InvalidInput if the model does not read instructions.
         """

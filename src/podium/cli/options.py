@@ -124,7 +124,9 @@ _MODEL_OPTIONS = {
         help="For late interaction: storage of encodings: bytes of memory, a folder, or a URL redis://….  [default: 64000000]",
     ),
     "instruction": click.option(
-        "--instruction", metavar="TEXT", help="For language models: what a relevant document is.  [default: the model's own]"
+        "--instruction",
+        metavar="TEXT",
+        help="For language models: description of relevant documents.  [default: the model's own]",
     ),
     "base_url": click.option("--base-url", metavar="URL", help="For hosted APIs: URL of another server with the same API."),
     "calibration": click.option(

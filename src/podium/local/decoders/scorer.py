@@ -34,7 +34,7 @@ class DecoderScorer(PairScorer):
     The raw score is a logit, or the difference of two logits, in double precision. It decides the order, so documents whose
     score is rounded to 1.0 are still ordered.
 
-    - `instruction`: what a relevant document is, for models that read an instruction. By default the model's own.
+    - `instruction`: describes relevant documents, for models that read an instruction. By default the model's own.
     - `max_length`: how many tokens of a prompt are read. The default is that of the authors' code, and the upper limit.
     - `families`, `prompt_families`: the architectures that podium can run, and the prompts that it knows.
 

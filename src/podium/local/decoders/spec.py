@@ -99,21 +99,21 @@ def read_decoder_spec(
     if spec.family is None or spec.architecture is None:
         raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
     position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
-    reading = _reading(spec, modules, row)
+    layout = _layout(spec, modules, row)
     inherited: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(Spec)}
-    inherited["activation"] = reading.activation
-    inherited["max_length"] = min(reading.max_length, position_count)
+    inherited["activation"] = layout.activation
+    inherited["max_length"] = min(layout.max_length, position_count)
     return DecoderSpec(
         **inherited,
-        prompt=reading.prompt,
-        output_rows=reading.output_rows,
+        prompt=layout.prompt,
+        output_rows=layout.output_rows,
         position_count=position_count,
         shares_prefix=spec.family.is_decoder,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _Layout:
     """How a model's prompt is written and its score is read. The fields are those of DecoderSpec."""
 
     prompt: Prompt
@@ -122,18 +122,18 @@ class _Reading:
     max_length: int
 
 
-def _reading(spec: Spec, modules: Sequence[Module], row: PromptFamily | None) -> _Reading:
-    """Return how a model is read: by its LogitScore, as a classifier, or by its row alone."""
+def _layout(spec: Spec, modules: Sequence[Module], row: PromptFamily | None) -> _Layout:
+    """Return the layout of a model: modules of sentence-transformers, a classifier, or an original repository with a row."""
     setting = activation_setting(spec.folder, spec.config, is_modular=bool(modules))
     if not modules[1:] and _is_causal(spec.config):
         if row is None:
             raise _unknown_prompt(spec)
-        return _Reading(row.prompt, _compared_ids(spec, row), row.activation, row.max_length)
+        return _Layout(row.prompt, _compared_ids(spec, row), row.activation, row.max_length)
     rows = _logit_score_rows(modules[1]) if modules[1:] and modules[1].kind == LOGIT_SCORE else ()
     prompt = _template_prompt(spec, row)
     if row is None or prompt is not row.prompt:
-        return _Reading(prompt, rows, setting or SIGMOID, spec.max_length)
-    return _Reading(prompt, rows, setting or row.activation, row.max_length)
+        return _Layout(prompt, rows, setting or SIGMOID, spec.max_length)
+    return _Layout(prompt, rows, setting or row.activation, row.max_length)
 
 
 def _check_modules(folder: Path, modules: Sequence[Module]) -> None:

@@ -21,7 +21,7 @@ from podium.local.decoders.prompts import Part, Slot, SlotName, joined
 __all__ = ["render"]
 
 MAX_TEMPLATE = 100_000  # characters; the longest chat templates have about 20,000
-MAX_STEPS = 20_000  # nodes of the syntax tree that are evaluated; a template of a reranker needs about 100
+MAX_STEPS = 5_000  # nodes of the syntax tree that are evaluated; a template of a reranker needs about 100
 MAX_LENGTH = 100_000  # characters of a text while a template is evaluated
 MAX_ITEMS = 1_000  # parts of a text, or entries of a list, while a template is evaluated
 OTHER_LAYOUT = "use the model's original repository, or a conversion whose template renders the roles query and document"
@@ -190,11 +190,10 @@ class _Evaluation:
     def _name_node(self, node: Any) -> Any:
         return self._variables.get(node.name, UNDEFINED)
 
-    def _list_node(self, node: Any) -> list[Any]:
-        return [self._evaluate(item) for item in node.items]
+    def _list_node(self, node: Any) -> Any:
+        return _checked_list([self._evaluate(item) for item in node.items])
 
-    def _tuple_node(self, node: Any) -> list[Any]:
-        return [self._evaluate(item) for item in node.items]
+    _tuple_node = _list_node
 
     def _dict_node(self, node: Any) -> dict[Any, Any]:
         return {_known(self._evaluate(pair.key)): self._evaluate(pair.value) for pair in node.items}

@@ -27,7 +27,7 @@ class Call:
     - `limit`: the maximum number of results, None for all.
     - `rank_by`: the names of the document fields that the model reads, None for the default fields.
     - `budget_ms`, `max_tokens`, `max_cost`, `price`: the budget of the call, None for none.
-    - `instruction`: what a relevant document is, for models that read instructions, None for none.
+    - `instruction`: a description of relevant documents, for models that read instructions, None for none.
     - `truncate`: whether the model may read only the beginning of a text that is too long.
     - `as_logits`: whether the reply has logits, if the dialect lets clients choose.
     - `return_documents`: whether results contain their documents.

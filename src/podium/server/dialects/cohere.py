@@ -49,7 +49,7 @@ FIELDS = (
         "instruction",
         INSTRUCTION,
         "instruction",
-        "What a relevant document is, for clients of vLLM and Contextual AI. Refused if the model does not read instructions.",
+        "Description of relevant documents, for clients of vLLM and Contextual AI. Refused if the model reads none.",
     ),
     Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
     Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),

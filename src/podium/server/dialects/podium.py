@@ -74,7 +74,7 @@ FIELDS = (
         "instruction",
         INSTRUCTION,
         "instruction",
-        "What a relevant document is. Refused if the model does not read instructions.",
+        "Description of relevant documents. Refused if the model does not read instructions.",
     ),
     Field(
         "passages",

@@ -57,7 +57,7 @@ FIELDS = (
         "instruction",
         INSTRUCTION,
         "instruction",
-        "What a relevant second text is. Refused if the model does not read instructions.",
+        "Description of relevant second texts. Refused if the model does not read instructions.",
     ),
     Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
 )
