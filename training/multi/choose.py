@@ -65,9 +65,10 @@ def main() -> None:
     parser.add_argument("--models", type=Path, nargs="+", required=True)
     parser.add_argument("--queries", type=int, default=100, help="per collection")
     parser.add_argument("--names", nargs="+", default=DEV, help="of collections")
+    parser.add_argument("--threads", type=int)
     arguments = parser.parse_args()
     for folder in arguments.models:
-        scorer = LateInteraction(from_folder(folder), runtime="native", store=MemoryEncodings(0))
+        scorer = LateInteraction(from_folder(folder), runtime="native", threads=arguments.threads, store=MemoryEncodings(0))
         compared = [
             _compared(scorer, sampled(read_collection(arguments.collections / name), arguments.queries), arguments.work, folder)
             for name in arguments.names

@@ -25,7 +25,7 @@ SHAPE = (
     *("hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings"),
     *("num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size", "pad_token_id"),
 )
-COEFFICIENTS = (1.0, 0.6, 0.04, 0.0)  # of cosine, matches, words and runs, as choose.py found them
+COEFFICIENTS = (1.0, 1.5, 0.04, 0.0)  # of cosine, matches, words and runs, as choose.py found them
 
 
 def main() -> None:
@@ -35,8 +35,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--share", type=float, default=1.0, help="of the trained weights")
     parser.add_argument("--coefficients", type=float, nargs=4, default=COEFFICIENTS, help="of cosine, matches, words and runs")
-    parser.add_argument("--scale", type=float, default=1.0, help="scale of the logit")
-    parser.add_argument("--offset", type=float, default=0.0)
+    parser.add_argument("--scale", type=float, default=11.31, help="scale of the logit")
+    parser.add_argument("--offset", type=float, default=-22.82)
     arguments = parser.parse_args()
     state = torch.load(arguments.work / "kept.pt", weights_only=True)["model"]
     trained = {name: tensor.float().numpy() for name, tensor in state.items()}
