@@ -5,7 +5,8 @@
 NAME is a key of CONTENDERS. The program reads requests from standard input, one per line, and answers every request with a line
 of JSON:
 
-- "rank COUNT" ranks documents of about 100 tokens; the answer has the elapsed seconds, the CPU seconds, and the scores.
+- "rank COUNT" ranks documents of about 100 tokens; the answer has the elapsed seconds, the CPU seconds, the scores, and in
+  podium the number of tokens that its network has computed.
 - "memory COUNT TOKENS" ranks documents of that length; the answer has the resident memory in MB while it runs.
 """
 
@@ -26,6 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from export_decoder import INSTRUCTION, TEMPLATE, WORDS
 
+computed_tokens: list[int] = []  # how many tokens podium's network has computed in each ranking
 Rank = Callable[[str, list[str]], list[float]]
 """A function that returns the scores of documents for a query, as log-odds, in the order of the documents."""
 THREADS = len(os.sched_getaffinity(0))
@@ -81,6 +83,9 @@ def podium(folder: str, precision: Any, shares_prefix: bool = True) -> Rank:
 
     def rank(query: str, documents: list[str]) -> list[float]:
         computed = model.run([(query, document) for document in documents])
+        shared_tokens = {encoded.shared_tokens for encoded in computed.encoded}
+        rest = sum(len(encoded.ids) - encoded.shared_tokens for encoded in computed.encoded)
+        computed_tokens.append(rest + sum(shared_tokens))
         return [computed.outputs[index] for index in computed.indices]
 
     return rank
@@ -148,7 +153,7 @@ def measure(rank: Rank, query: str, documents: list[str]) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     usage_after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = usage_after.ru_utime + usage_after.ru_stime - usage.ru_utime - usage.ru_stime
-    return {"seconds": seconds, "cpu": cpu, "scores": scores}
+    return {"seconds": seconds, "cpu": cpu, "scores": scores, "tokens": computed_tokens[-1] if computed_tokens else None}
 
 
 def measure_memory(rank: Rank, query: str, documents: list[str]) -> dict[str, int]:

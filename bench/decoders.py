@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 from environments import HOME, REFERENCE, ROOT, Contender, install_environments, run_in
+from export_decoder import MULTIPLICATIONS
 
 LLAMA = ["xllamacpp", "gguf", "ml_dtypes", "safetensors", "tokenizers"]
 CONTENDERS = {
@@ -100,7 +101,7 @@ def print_memory_and_peak(folder: Path) -> None:
         [HOME / "podium" / "bin" / "python", peak_script], capture_output=True, text=True, check=True
     ).stdout
     peak = max(json.loads(text)["int8"] for text in (output, own_output))
-    rate = answer["operations"] / answer["seconds"] / 1e9
+    rate = 2 * MULTIPLICATIONS * answer["tokens"] / answer["seconds"] / 1e9
     print(f"int8: {rate:,.0f} GOP/s of {peak:,.0f} at most ({rate / peak:.2f}, should be 0.5)")
 
 

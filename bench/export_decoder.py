@@ -22,6 +22,7 @@ from safetensors.numpy import save_file
 
 HIDDEN, LAYERS, HEADS, KEY_HEADS, HEAD_SIZE, INTERMEDIATE, VOCABULARY = 1024, 28, 16, 8, 128, 3072, 151_669
 MAX_POSITIONS = 40_960
+MULTIPLICATIONS = LAYERS * HIDDEN * ((2 * HEADS + 2 * KEY_HEADS) * HEAD_SIZE + 3 * INTERMEDIATE)  # per token
 WORDS = Path(__file__).parents[1] / "tests" / "parity" / "words.txt"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 INSTRUCTION = "Given a web search query, retrieve relevant passages that answer the query"
