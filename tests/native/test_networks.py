@@ -248,8 +248,8 @@ def test_wide_inputs_lose_less_than_8_bits(instruction_set, rows, inputs, output
     errors = []
     for is_wide in (True, False):
         network = _native.Network(instruction_set)
-        words = network.embed(x, None, False, None, "counted", 0)
-        added = network.embed(residual, None, False, None, "counted", 0)
+        words = network.embed((x, None), None, False, None, "counted", 0)
+        added = network.embed((residual, None), None, False, None, "counted", 0)
         network.finish(network.linear_int8(words, packed, scales, sums, outputs, None, added=added, wide_inputs=is_wide))
         result = np.empty((rows, outputs), np.float32)
         ids = np.arange(rows, dtype=np.int32)
@@ -261,7 +261,7 @@ def test_wide_inputs_lose_less_than_8_bits(instruction_set, rows, inputs, output
 
 def test_wide_inputs_have_no_activation():
     network = _native.Network()
-    x = network.embed(random(4, 8), None, False, None, "counted", 0)
+    x = network.embed((random(4, 8), None), None, False, None, "counted", 0)
     with pytest.raises(ValueError, match="no activation"):
         network.linear_int8(x, *pack_int8(random(8, 8)), 8, None, activation="relu", wide_inputs=True)
 
@@ -271,7 +271,7 @@ def test_number_that_is_not_finite_makes_wide_rows_nan(value):
     x = random(4, 8)
     x[1, 3] = value
     network = _native.Network()
-    words = network.embed(x, None, False, None, "counted", 0)
+    words = network.embed((x, None), None, False, None, "counted", 0)
     network.finish(network.linear_int8(words, *pack_int8(random(8, 8)), 8, None, wide_inputs=True))
     result = np.empty((4, 8), np.float32)
     network.run(np.arange(4, dtype=np.int32), np.zeros(4, np.int32), np.array([0, 4]), result)
