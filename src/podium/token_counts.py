@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeVar
 
-__all__ = ["EstimatedTokens", "SeveralCounters", "TokenCounter"]
+__all__ = ["GROUP_CHARACTERS", "GROUP_INPUTS", "EstimatedTokens", "SeveralCounters", "TokenCounter", "groups_to_tokenise"]
+
+Input = TypeVar("Input")
+
+# A group has at most this many inputs and characters, so that it is tokenised in a few milliseconds.
+GROUP_INPUTS = 64
+GROUP_CHARACTERS = 200_000
+
+
+def groups_to_tokenise(inputs: Iterable[Input], character_count: Callable[[Input], int]) -> Iterator[list[Input]]:
+    """Yield the inputs in lists that are tokenised together. An input that is longer than a group is a group."""
+    group: list[Input] = []
+    group_characters = 0
+    for item in inputs:
+        count = character_count(item)
+        if group and (len(group) == GROUP_INPUTS or group_characters + count > GROUP_CHARACTERS):
+            yield group
+            group = []
+            group_characters = 0
+        group.append(item)
+        group_characters += count
+    if group:
+        yield group
 
 
 class TokenCounter(Protocol):

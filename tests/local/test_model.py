@@ -10,9 +10,10 @@ from environment import PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.build import load
 from podium.local.files.folder import from_folder
-from podium.local.model import CHUNK_CHARACTERS, CHUNK_INPUTS, LoadedModel, Options, common_beginnings
+from podium.local.model import LoadedModel, Options, common_beginnings
 from podium.local.spec import read_spec
 from podium.local.tokenizer import Encoded, PairTokenizer
+from podium.token_counts import GROUP_CHARACTERS, GROUP_INPUTS
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def test_texts_are_tokenised_in_chunks_of_bounded_size(loaded_model):
     pairs = [("query", text) for text in [*(f"rank {index}" for index in range(300)), "long " * 400_000, "short"]]
     chunks = list(loaded_model.chunks(pairs))
     assert [pair for chunk in chunks for pair in chunk] == pairs
-    assert max(map(len, chunks)) == CHUNK_INPUTS
-    assert all(sum(len(text) for _, text in chunk) <= CHUNK_CHARACTERS for chunk in chunks if len(chunk) > 1)
+    assert max(map(len, chunks)) == GROUP_INPUTS
+    assert all(sum(len(text) for _, text in chunk) <= GROUP_CHARACTERS for chunk in chunks if len(chunk) > 1)
     encoded = list(loaded_model.encode(pairs))
     assert len(encoded) == len(pairs)
     assert encoded[-1].dropped_text_tokens == 0

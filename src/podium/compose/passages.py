@@ -20,7 +20,7 @@ from podium.options import Option
 from podium.progress import in_proportion
 from podium.scorers import HasScorer
 from podium.texts import Texts, documents_of
-from podium.token_counts import EstimatedTokens, TokenCounter
+from podium.token_counts import EstimatedTokens, TokenCounter, groups_to_tokenise
 from podium.types import Progress, Scorer, Scores
 
 __all__ = ["COMPONENT", "Aggregate", "Passages"]
@@ -29,10 +29,6 @@ Aggregate = Literal["max", "mean_top_k", "first"]
 MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
 TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
 PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
-# Texts are tokenised in small groups, because the positions of their tokens take memory, and so that other calls
-# get the tokenizer's threads between groups and a cancelled call ends after its group.
-TEXTS_AT_ONCE = 64
-CHARACTERS_AT_ONCE = 200_000
 MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
 
 
@@ -107,6 +103,7 @@ class Passages(StepwiseScorer, WrappedScorer):
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
         starts: dict[str, Sequence[int]] = {}
+        # Between groups, other calls get the tokenizer's threads. A cancelled call ends after its group.
         for group in self._uncertain_groups(queries, texts_per_query):
             starts |= yield CallStep(functools.partial(self._starts, queries, group))
         divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query, starts))
@@ -165,7 +162,7 @@ class Passages(StepwiseScorer, WrappedScorer):
         return size - size // TITLE_SHARE
 
     def _uncertain_groups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-        """Yield the texts that may not fit into a window, in groups to tokenise. Equal texts of several queries are one.
+        """Return the texts that may not fit into a window, in groups to tokenise. Equal texts of several queries are one.
 
         Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
         return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
@@ -173,16 +170,7 @@ class Passages(StepwiseScorer, WrappedScorer):
         is_checked_later = self.scorer.counts_dropped_tokens and self.size is None and not self.max_passages
         max_bytes = self._text_size(queries) * (PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1)
         unique_texts = dict.fromkeys(text for texts in texts_per_query for text in texts)
-        group: list[str] = []
-        for text in unique_texts:
-            if _byte_count(text) <= max_bytes:
-                continue
-            if group and (len(group) == TEXTS_AT_ONCE or sum(map(len, group)) + len(text) > CHARACTERS_AT_ONCE):
-                yield group
-                group = []
-            group.append(text)
-        if group:
-            yield group
+        return groups_to_tokenise((text for text in unique_texts if _byte_count(text) > max_bytes), len)
 
     def _starts(self, queries: Sequence[str], texts: Sequence[str]) -> dict[str, Sequence[int]]:
         """Return the positions of the tokens of those texts that do not fit into a window."""

@@ -27,6 +27,7 @@ from podium.local.runtimes import PrecisionOption, RuntimeOption, SharedWork
 from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, Tokenizer
 from podium.schedule import FEW_TEXTS, Work, Workers, off_loop
+from podium.token_counts import groups_to_tokenise
 from podium.types import Progress
 
 __all__ = ["Computed", "LoadedModel", "Options", "common_beginnings", "loading"]
@@ -34,9 +35,6 @@ __all__ = ["Computed", "LoadedModel", "Options", "common_beginnings", "loading"]
 Input = TypeVar("Input", bound=Hashable)
 Output = TypeVar("Output")
 
-# A chunk has at most this many inputs and characters, so that it is tokenised in a few milliseconds.
-CHUNK_INPUTS = 64
-CHUNK_CHARACTERS = 200_000
 CHARACTERS_PER_TOKEN = 4  # About how long a token is. The work of tokenising is measured in tokens, as that of the network.
 
 
@@ -159,19 +157,8 @@ class LoadedModel(Generic[Input, Output]):
             yield from self.tokenizer.encode(chunk)
 
     def chunks(self, inputs: Iterable[Input]) -> Iterator[list[Input]]:
-        """Yield the inputs in lists that are tokenised together."""
-        chunk: list[Input] = []
-        chunk_characters = 0
-        for item in inputs:
-            count = self.tokenizer.character_count(item)
-            if chunk and (len(chunk) == CHUNK_INPUTS or chunk_characters + count > CHUNK_CHARACTERS):
-                yield chunk
-                chunk = []
-                chunk_characters = 0
-            chunk.append(item)
-            chunk_characters += count
-        if chunk:
-            yield chunk
+        """Return the inputs in lists that are tokenised together."""
+        return groups_to_tokenise(inputs, self.tokenizer.character_count)
 
     def compute(self, encoded: Sequence[Encoded]) -> Sequence[Array]:
         """Return the network's result for each input, computed on the calling thread: (width,), or (tokens, width)."""
