@@ -72,6 +72,12 @@ def test_nan_is_refused(model):
         podium.load(model)
 
 
+def test_number_that_is_too_large_for_float32_is_refused(model):
+    replace_weights(model, {"classifier.weight": lambda x: np.full(x.shape, 1e300)})
+    with pytest.raises(ModelError, match="NaN or infinity"):
+        podium.load(model)
+
+
 def test_missing_tensor_is_refused(model):
     edit_weights(model, lambda weights: weights.pop("bert.encoder.layer.1.output.dense.weight"))
     with pytest.raises(ModelError, match="no tensor"):

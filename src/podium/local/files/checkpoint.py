@@ -83,9 +83,7 @@ class Checkpoint:
 
     def __getitem__(self, name: str) -> Array:
         """Return a tensor in float32."""
-        if self.is_quantised(name):
-            return self.quantised(name).widened()
-        return np.ascontiguousarray(self.stored(name), dtype=np.float32)
+        return np.ascontiguousarray(self.tensor(name), dtype=np.float32)
 
     def rows(self, name: str, ids: Sequence[int]) -> Array:
         """Return rows of a matrix in float32, without reading the others."""
@@ -102,15 +100,18 @@ class Checkpoint:
         return tensor if tensor.dtype in (np.float32, np.float16) else tensor.astype(np.float32)
 
     def tensor(self, name: str) -> Array:
-        """Return a tensor in its stored type, which is one of FLOAT_TYPES. A quantised matrix becomes float32."""
+        """Return a tensor as float32, float16 or bfloat16, as it is stored. A quantised matrix and float64 become float32."""
         if self.is_quantised(name):
             return self.quantised(name).widened()
         return self._checked(name, self._tensor(name))
 
     def _checked(self, name: str, tensor: Array) -> Array:
-        """Return numbers of a tensor. Raises ModelError for other types than FLOAT_TYPES, NaN and infinity."""
+        """Return numbers of a tensor, float64 as float32. Raises ModelError for other types, NaN and infinity."""
         if tensor.dtype.name not in FLOAT_TYPES:
             raise ModelError(f"{self._title(name)} is stored as {tensor.dtype}; podium reads {', '.join(FLOAT_TYPES)}")
+        if tensor.dtype == np.float64:
+            with np.errstate(over="ignore"):  # numbers that are too large become infinite, and are refused
+                tensor = tensor.astype(np.float32)
         if not np.isfinite(tensor).all():
             raise ModelError(f"{self._title(name)} contains NaN or infinity; download the file again")
         return tensor
