@@ -11,6 +11,7 @@ import pytest
 import podium
 from batches import pairs, write_table
 from commands import run_in_process
+from environment import PARITY_MODELS
 from podium.errors import InvalidInput
 
 
@@ -91,6 +92,12 @@ def test_command_loads_the_configuration_file_of_the_job(path, out, tmp_path, mo
     monkeypatch.chdir("/")
     code, stdout, stderr = run_in_process("batch", "verify", out, "--sample", "3")
     assert (code, stdout, stderr) == (0, "1 of 1 parts are equal; 1 are complete\n", "")
+
+
+def test_command_loads_the_folder_of_the_job(path, out, monkeypatch):
+    monkeypatch.chdir(PARITY_MODELS)
+    assert run_in_process("batch", path, "--to", out, "--model", "./bert")[0] == 1  # one bad row
+    assert run_in_process("batch", "verify", out, "--sample", "3")[0] == 0
 
 
 def test_command_names_the_row_and_the_remedy(path, out):

@@ -76,7 +76,7 @@ def scorer_facts(reranker: Reranker) -> dict[str, Any]:
 def load_options(reranker: Reranker) -> dict[str, Any]:
     """Return the options of podium.load that decide the scores of a reranker, as values for JSON. Secrets are left out.
 
-    `name` is among them if the reranker was loaded from a folder or a configuration file. It is empty if the reranker was not
+    `name` is among them if the reranker was loaded from a configuration file. It is empty if the reranker was not
     loaded by podium.load, or with a secret.
     """
     try:
@@ -85,7 +85,7 @@ def load_options(reranker: Reranker) -> dict[str, Any]:
         return {}
     options = without_none(call.keywords) if isinstance(call, functools.partial) else {}
     values = {name: options[name] for name in LOAD_OPTIONS if name in options}
-    if isinstance(call, functools.partial) and call.func is load and os.path.exists(call.args[0]):
+    if isinstance(call, functools.partial) and call.func is load and os.path.isfile(call.args[0]):
         values["name"] = call.args[0]
     return values | {name: os.path.abspath(values[name]) for name in ("name", "calibration") if name in values}
 
