@@ -50,6 +50,21 @@ struct AttentionShape {
     bool causal = false;          // a token attends only to itself and earlier tokens; then there is no window
 };
 
+// One of the two terms that relative positions add to the products of a head's queries and keys. The embeddings are the columns
+// of `table`, of shape (head_size, embeddings), and those of the distances are columns[0] … columns[2 * positions - 2].
+struct RelativeTerm {
+    const float* table = nullptr;  // null if the model does not have this term
+    std::size_t embeddings = 0;
+    const std::int32_t* columns = nullptr;
+};
+
+// The distance of a query to a key is the query's position minus the key's.
+struct RelativeTerms {
+    RelativeTerm falling;          // multiplied by queries; the distances positions - 1, positions - 2 … 1 - positions
+    RelativeTerm rising;           // multiplied by keys; the distances 1 - positions, 2 - positions … positions - 1
+    std::size_t positions = 0;     // a text has at most as many tokens
+};
+
 struct Kernels {
     const char* name;
 
@@ -84,6 +99,13 @@ struct Kernels {
     void (*attend_head)(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
                         std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
                         std::size_t y_stride);
+    // The same with relative positions. `scratch` has `disentangled_scratch` floats. `pack_distances` packs the distances in
+    // texts of at most `capacity` tokens, and `pack_head` the keys and values of one text. `k` are the same keys.
+    std::size_t (*disentangled_scratch)(const AttentionShape& shape, std::size_t capacity);
+    void (*pack_distances)(const AttentionShape& shape, const RelativeTerms& terms, std::size_t capacity, float* scratch);
+    void (*attend_disentangled)(const AttentionShape& shape, const RelativeTerms& terms, const float* q, std::size_t q_stride,
+                                std::size_t first_query, std::size_t queries, const float* k, std::size_t k_stride,
+                                std::size_t tokens, std::size_t capacity, float* scratch, float* y, std::size_t y_stride);
     // Rotates the pairs of columns (c, c + head_size/2) of each head in place; cos and sin have rows of head_size/2.
     void (*rotate)(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t head_size, const float* cos,
                    const float* sin);

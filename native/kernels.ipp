@@ -10,6 +10,7 @@
 #include "linear.ipp"
 #include "rows.ipp"
 #include "attention.ipp"
+#include "disentangled.ipp"
 #include "matches.ipp"
 
 namespace podium::PODIUM_ISA {
@@ -19,7 +20,8 @@ namespace podium::PODIUM_ISA {
 
 extern const Kernels kernels;
 const Kernels kernels = {PODIUM_NAME(PODIUM_ISA), linear_f32, linear_half, linear_i8, quantise,
-                         quantise_wide, norm, rms_norm, activate, gate, attention_scratch, pack_head, attend_head, rotate, widen, add, dot,
+                         quantise_wide, norm, rms_norm, activate, gate, attention_scratch, pack_head, attend_head,
+                         disentangled_scratch, pack_distances, attend_disentangled, rotate, widen, add, dot,
                          highest_i8, highest_f32};
 
 }  // namespace podium::PODIUM_ISA

@@ -41,6 +41,8 @@ using MutableVector = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using AnyMatrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu, nb::ro>;
 using AnyTable = std::pair<AnyMatrix, std::optional<AnyMatrix>>;  // the rows of an embedding table, and their scales
+// The table of a RelativeTerm for all heads, and the columns of the distances.
+using RelativeArrays = std::pair<nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>, Vector<std::int32_t>>;
 using PackedFloats = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu, nb::ro>;
 using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
 
@@ -223,6 +225,28 @@ class PyNetwork {
                                 window, causal, hides_segment_1});
     }
 
+    int attend_disentangled(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
+                            std::size_t heads, std::size_t head_size, float scale, const std::optional<RelativeArrays>& falling,
+                            const std::optional<RelativeArrays>& rising, bool hides_segment_1) {
+        RelativePositions relative;
+        for (const auto& [arrays, term] : {std::pair{&falling, &relative.terms.falling}, std::pair{&rising, &relative.terms.rising}}) {
+            if (!*arrays) continue;
+            const auto& [table, columns] = **arrays;
+            check(table.shape(0) == heads && table.shape(1) == head_size,
+                  "embeddings of relative positions must have shape (heads, head size, embeddings)");
+            *term = {table.data(), table.shape(2), columns.data()};
+            check(columns.shape(0) % 2 == 1, "columns must have one number per distance");
+            const std::size_t positions = (columns.shape(0) + 1) / 2;
+            check(!relative.terms.positions || relative.terms.positions == positions, "columns must have the same size");
+            relative.terms.positions = positions;
+            hold(table, columns);
+        }
+        return network_.attend_disentangled(queries, keys,
+                                            {heads, heads, head_size, query_column, key_column, value_column, scale, 0, false,
+                                             hides_segment_1},
+                                            relative);
+    }
+
     int scale(int input, float factor) { return network_.scale(input, factor); }
 
     int rms_norm(int input, const Vector<float>& weight, float epsilon) {
@@ -238,6 +262,7 @@ class PyNetwork {
     int last(int input) { return network_.last(input); }
     int mean(int input) { return network_.mean(input); }
     int join(const std::vector<int>& inputs) { return network_.join(inputs); }
+    int neighbours(int input, std::size_t size) { return network_.neighbours(input, size); }
     std::size_t width(int slot) const { return network_.width(slot); }
     bool per_text(int slot) const { return network_.per_text(slot); }
 
@@ -589,6 +614,9 @@ NB_MODULE(_native, m) {
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
              "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "hides_segment_1"_a = false, "key_heads"_a = nb::none(),
              "causal"_a = false)
+        .def("attend_disentangled", &PyNetwork::attend_disentangled, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a,
+             "value_column"_a, "heads"_a, "size"_a, "scale"_a, "falling"_a.none(), "rising"_a.none(),
+             "hides_segment_1"_a = false)
         .def("transform_heads", &PyNetwork::transform_heads, "x"_a, "column"_a, "heads"_a, "size"_a, "weight"_a = nb::none(),
              "epsilon"_a = 0.0f, "cos"_a = nb::none(), "sin"_a = nb::none(), "last"_a = false)
         .def("scale", &PyNetwork::scale, "x"_a, "factor"_a)
@@ -600,6 +628,7 @@ NB_MODULE(_native, m) {
         .def("last", &PyNetwork::last, "x"_a)
         .def("mean", &PyNetwork::mean, "x"_a)
         .def("join", &PyNetwork::join, "inputs"_a)
+        .def("neighbours", &PyNetwork::neighbours, "x"_a, "size"_a)
         .def("width", &PyNetwork::width, "x"_a)
         .def("per_text", &PyNetwork::per_text, "x"_a)
         .def("finish", &PyNetwork::finish, "result"_a)

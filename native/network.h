@@ -96,6 +96,18 @@ struct Attention {
     bool hides_segment_1 = false;  // no token attends to tokens of segment 1, which are the last ones of a text
 };
 
+// The embeddings of relative positions of all heads (RelativeTerms): the tables have the shape (heads, head_size, embeddings).
+struct RelativePositions {
+    RelativeTerms terms;
+    // The terms of one head.
+    RelativeTerms of_head(std::size_t head, std::size_t head_size) const {
+        RelativeTerms own = terms;
+        for (RelativeTerm* term : {&own.falling, &own.rising})
+            if (term->table) term->table += head * head_size * term->embeddings;
+        return own;
+    }
+};
+
 class Execution;
 class Scratch;
 class Step;
@@ -118,6 +130,8 @@ class Network {
     int transform_heads(int input, const Heads& heads, const HeadTransform& transform, bool last);
     // If queries have one row per text, it is that of the first token, or of the last token in causal attention.
     int attend(int queries, int keys, const Attention& attention);
+    // The same over contents and relative positions (DeBERTa), where each head has its own keys, and no window.
+    int attend_disentangled(int queries, int keys, const Attention& attention, const RelativePositions& relative);
     int activate(int input, Activation activation);
     int gate(int input, Activation activation);
     int add(int left, int right);
@@ -125,6 +139,8 @@ class Network {
     int last(int input);
     int mean(int input);
     int join(const std::vector<int>& inputs);  // the columns of all inputs, side by side
+    // The rows of `size` tokens side by side, of which a token is the middle one. Rows outside of its text are 0.
+    int neighbours(int input, std::size_t size);
 
     // Makes `result` the network's result, which has one row per text or per token. No step can be added afterwards.
     void finish(int result);
@@ -164,6 +180,7 @@ class Network {
     };
 
     const Slot& slot(int index) const;
+    int add_attention(int queries, int keys, const Attention& attention, const RelativePositions* relative);
     int add_step(std::unique_ptr<Step> step, std::vector<int> inputs, std::size_t width, bool per_text);
     void make_phases();
     void assign_buffers();

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "network.h"
@@ -11,6 +12,8 @@
 
 namespace podium {
 namespace {
+
+constexpr std::size_t MAX_NEIGHBOURS = 101;  // far more than models have
 
 // Calls `handle(text, first, last)` for the texts to which the token rows begin … end - 1 belong, with the row of each text's
 // first and last + 1 token in this range.
@@ -22,6 +25,14 @@ void for_each_text(const Texts& texts, std::size_t begin, std::size_t end, Handl
         handle(text, begin, last);
         begin = last;
     }
+}
+
+// The number of tokens of the longest text.
+std::size_t longest_text(const Texts& texts) {
+    std::size_t longest = 0;
+    for (std::size_t text = 0; text < texts.count; ++text)
+        longest = std::max(longest, texts.end(text) - texts.begin(text));
+    return longest;
 }
 
 struct Embed final : Step {
@@ -241,7 +252,7 @@ struct TransformHeads final : Step {
 };
 
 // The units are key heads; if there are more threads than key heads, each key head has several units with parts of the queries.
-struct Attend final : Step {
+struct Attend : Step {
     const char* name() const override { return "attention"; }
     bool is_row_wise() const override { return false; }
 
@@ -263,15 +274,12 @@ struct Attend final : Step {
     }
 
     // Lets the queries of one key head attend, for every text those in part `split`.
-    void attend(const Part& part, std::size_t key_head, std::size_t split, std::size_t splits) const {
+    virtual void attend(const Part& part, std::size_t key_head, std::size_t split, std::size_t splits) const {
         const Run& run = part.run;
         const Texts& texts = run.texts;
         const AttentionShape shape{attention.heads, attention.head_size, attention.scale, attention.window, attention.causal};
         const std::size_t prefix_tokens = run.prefix_tokens(), kv_stride = run.width(inputs[1]), size = attention.head_size;
-        std::size_t longest = 0;
-        for (std::size_t text = 0; text < texts.count; ++text)
-            longest = std::max(longest, texts.end(text) - texts.begin(text));
-        const std::size_t capacity = prefix_tokens + longest;
+        const std::size_t capacity = prefix_tokens + longest_text(texts);
         float* scratch = part.scratch.attention.reserve(run.kernels.attention_scratch(shape, capacity));
         if (prefix_tokens) {
             const std::size_t columns = attention.key_heads * size;
@@ -327,6 +335,38 @@ struct Attend final : Step {
         for (std::size_t token = 0; token < run.texts.tokens(); ++token, kv += stride, target += 2 * columns) {
             std::memcpy(target, kv + attention.key_column, size * sizeof(float));
             std::memcpy(target + columns, kv + attention.value_column, size * sizeof(float));
+        }
+    }
+};
+
+struct AttendDisentangled final : Attend {
+    const char* name() const override { return "disentangled attention"; }
+
+    RelativePositions relative;
+
+    void attend(const Part& part, std::size_t head, std::size_t split, std::size_t splits) const override {
+        const Run& run = part.run;
+        const Texts& texts = run.texts;
+        const AttentionShape shape{attention.heads, attention.head_size, attention.scale, 0};
+        const RelativeTerms terms = relative.of_head(head, attention.head_size);
+        const std::size_t q_stride = run.width(inputs[0]), kv_stride = run.width(inputs[1]), stride = run.width(output);
+        const std::size_t capacity = longest_text(texts), column = head * attention.head_size;
+        if (capacity > terms.positions)
+            throw std::out_of_range("a text has " + std::to_string(capacity) + " tokens: the model has " +
+                                    std::to_string(terms.positions) + " positions");
+        float* scratch = part.scratch.attention.reserve(run.kernels.disentangled_scratch(shape, capacity));
+        run.kernels.pack_distances(shape, terms, capacity, scratch);
+        for (std::size_t text = 0; text < texts.count; ++text) {
+            const Queries queries = queries_of(run, text, split, splits);
+            if (!queries.count) continue;
+            const float* kv = run.rows(inputs[1]) + texts.begin(text) * kv_stride + column;
+            const float *k = kv + attention.key_column, *v = kv + attention.value_column;
+            const std::size_t keys = key_count(texts, text);
+            run.kernels.pack_head(shape, k, v, kv_stride, 0, keys, capacity, scratch);
+            run.kernels.attend_disentangled(
+                shape, terms, run.rows(inputs[0]) + queries.row * q_stride + attention.query_column + column, q_stride,
+                queries.position, queries.count, k, kv_stride, keys, capacity, scratch,
+                run.rows(output) + queries.row * stride + column, stride);
         }
     }
 };
@@ -408,6 +448,30 @@ struct Join final : Step {
     }
 };
 
+struct Neighbours final : Step {
+    const char* name() const override { return "neighbours"; }
+    bool is_row_wise() const override { return false; }
+
+    std::size_t size;
+
+    void execute(const Part& part) const override {
+        const std::size_t width = part.run.width(inputs[0]), side = size / 2;
+        for (std::size_t text = part.begin; text < part.end; ++text) {
+            const std::size_t begin = part.run.texts.begin(text), tokens = part.run.texts.end(text) - begin;
+            const float* rows = part.run.rows(inputs[0]) + begin * width;
+            float* target = part.run.rows(output) + begin * width * size;
+            for (std::size_t token = 0; token < tokens; ++token)
+                for (std::size_t i = 0; i < size; ++i, target += width) {
+                    const std::size_t neighbour = token + i - side;  // wraps to a large number before the first token
+                    if (neighbour < tokens)
+                        std::memcpy(target, rows + neighbour * width, width * sizeof(float));
+                    else
+                        std::memset(target, 0, width * sizeof(float));
+                }
+        }
+    }
+};
+
 // Written so that no product or sum of these numbers, which come from Python, overflows.
 bool fits(std::size_t width, const Heads& heads) {
     if (!heads.count || !heads.size || heads.count > width / heads.size) return false;
@@ -475,6 +539,20 @@ int Network::transform_heads(int input, const Heads& heads, const HeadTransform&
 }
 
 int Network::attend(int queries, int keys, const Attention& attention) {
+    return add_attention(queries, keys, attention, nullptr);
+}
+
+int Network::attend_disentangled(int queries, int keys, const Attention& attention, const RelativePositions& relative) {
+    if (attention.causal || attention.window || attention.key_heads != attention.heads)
+        throw std::invalid_argument("attention over relative positions has no window, and as many heads of keys as of queries");
+    if (!relative.terms.positions) throw std::invalid_argument("relative positions need at least one position");
+    for (const RelativeTerm* term : {&relative.terms.falling, &relative.terms.rising})
+        for (std::size_t i = 0; term->table && i < 2 * relative.terms.positions - 1; ++i)
+            check_index("relative position", term->columns[i], term->embeddings);
+    return add_attention(queries, keys, attention, &relative);
+}
+
+int Network::add_attention(int queries, int keys, const Attention& attention, const RelativePositions* relative) {
     const std::size_t size = attention.head_size;
     if (!fits(width(queries), {attention.query_column, attention.heads, size}) ||
         !fits(width(keys), {attention.key_column, attention.key_heads, size}) ||
@@ -484,7 +562,14 @@ int Network::attend(int queries, int keys, const Attention& attention) {
     if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
     if (attention.causal && (attention.window || attention.hides_segment_1))
         throw std::invalid_argument("causal attention has no window and no hidden tokens");
-    auto step = std::make_unique<Attend>();
+    std::unique_ptr<Attend> step;
+    if (relative) {
+        auto disentangled = std::make_unique<AttendDisentangled>();
+        disentangled->relative = *relative;
+        step = std::move(disentangled);
+    } else {
+        step = std::make_unique<Attend>();
+    }
     step->attention = attention;
     step->layer = attention_steps_.size();
     step->is_last = true;
@@ -544,6 +629,15 @@ int Network::join(const std::vector<int>& inputs) {
         joined_width += width(input);
     }
     return add_step(std::make_unique<Join>(), inputs, joined_width, per_text(inputs.front()));
+}
+
+int Network::neighbours(int input, std::size_t size) {
+    if (per_text(input)) throw std::invalid_argument("only tokens have neighbours");
+    if (size % 2 == 0 || size > MAX_NEIGHBOURS) throw std::invalid_argument("the number of neighbours must be odd, and small");
+    depends_on_earlier_ids_only_ = false;
+    auto step = std::make_unique<Neighbours>();
+    step->size = size;
+    return add_step(std::move(step), {input}, size * width(input), false);
 }
 
 }  // namespace podium

@@ -12,6 +12,7 @@ import numpy as np
 from podium.encodings import Buffer
 
 Array = np.ndarray[Any, np.dtype[Any]]
+RelativeTerm = tuple[Array, Array]
 Table = tuple[Array, Array | None]  # an embedding table, and the scales of its blocks if it has whole numbers
 
 PANEL: int  # outputs per panel of packed weights
@@ -63,6 +64,27 @@ class Network:
         key_heads: int | None = ...,
         causal: bool = ...,
     ) -> int: ...
+    def attend_disentangled(
+        self,
+        queries: int,
+        query_column: int,
+        keys: int,
+        key_column: int,
+        value_column: int,
+        heads: int,
+        size: int,
+        scale: float,
+        falling: RelativeTerm | None,
+        rising: RelativeTerm | None,
+        hides_segment_1: bool = ...,
+    ) -> int:
+        """Add an attention over contents and relative positions (DeBERTa).
+
+        A term is a pair of embeddings, float32 of shape (heads, size, embeddings), and of columns, int32 of shape
+        (2 × positions - 1,), which has the index of the embedding for each distance of a query to a key. `falling` is
+        multiplied by queries, and has the distances from positions - 1 to 1 - positions. `rising` is multiplied by keys, and
+        has them in the opposite order.
+        """
     def transform_heads(
         self,
         x: int,
@@ -85,6 +107,8 @@ class Network:
     def last(self, x: int) -> int: ...
     def mean(self, x: int) -> int: ...
     def join(self, inputs: Sequence[int]) -> int: ...
+    def neighbours(self, x: int, size: int) -> int:
+        """Add the rows of `size` tokens side by side, of which a token is the middle one. Rows outside of its text are 0."""
     def width(self, x: int) -> int: ...
     def per_text(self, x: int) -> bool: ...
     def finish(self, result: int) -> None: ...

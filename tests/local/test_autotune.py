@@ -11,7 +11,7 @@ import pytest
 
 import podium
 from checkpoints import replace_weights
-from environment import NEEDS_CORE, PARITY_MODELS
+from environment import NEEDS_CORE, NEEDS_ONNX, PARITY_MODELS
 from podium.errors import UnsupportedModel
 from podium.local.autotune import choose, measure
 from podium.local.build import load, variants_for
@@ -19,7 +19,7 @@ from podium.local.cache import cache_folder
 from podium.local.runtimes import Variant
 from podium.local.spec import read_spec
 
-pytestmark = NEEDS_CORE
+pytestmark = [NEEDS_CORE, NEEDS_ONNX]
 
 NATIVE, ONNX = Variant("native", "float32"), Variant("onnx", "float32")
 NATIVE_INT8, ONNX_INT8 = Variant("native", "int8"), Variant("onnx", "int8")
@@ -117,12 +117,11 @@ def test_variants_of_a_family_that_the_native_core_supports(spec, options, expec
     assert variants_for(spec, **options) == expected
 
 
-@pytest.mark.parametrize("name", ["deberta-v3", "exported-albert"])
-def test_other_models_run_on_onnx_runtime_only(name):
-    assert variants_for(read_spec(PARITY_MODELS / name)) == [ONNX]
+def test_model_with_its_own_onnx_file_runs_on_onnx_runtime_only():
     with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
-        podium.load(PARITY_MODELS / name, runtime="native")
+        podium.load(PARITY_MODELS / "exported-albert", runtime="native")
 
 
 def test_model_with_its_own_onnx_file_has_no_int8():
+    assert variants_for(read_spec(PARITY_MODELS / "exported-albert")) == [ONNX]
     assert variants_for(read_spec(PARITY_MODELS / "exported-albert"), precision="auto") == [ONNX]

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from environment import NEEDS_CORE
+from environment import NEEDS_CORE, NEEDS_ONNX
 from podium.errors import UnsupportedModel
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.graph import Attention, Graph
-from podium.local.runtimes.onnx.graph import OnnxGraph
+
+
+def onnx_graph(checkpoint) -> Graph:
+    from podium.local.runtimes.onnx.graph import OnnxGraph
+
+    return OnnxGraph(checkpoint)
 
 
 def native_graph(checkpoint) -> Graph:
@@ -26,16 +33,20 @@ def checkpoint(tmp_path):
     tensors = {name: draw.standard_normal((6, 4)).astype(np.float32) for name in ("words", "segments", "positions")}
     tensors["qkv.weight"] = draw.standard_normal((12, 4)).astype(np.float32)
     save_file(tensors, tmp_path / "x.safetensors")
-    return Checkpoint([tmp_path / "x.safetensors"])
+    with contextlib.closing(Checkpoint([tmp_path / "x.safetensors"])) as opened:
+        yield opened
 
 
-@pytest.fixture(params=[OnnxGraph, pytest.param(native_graph, marks=NEEDS_CORE)], ids=["onnx", "native"])
+@pytest.fixture(
+    params=[pytest.param(onnx_graph, marks=NEEDS_ONNX), pytest.param(native_graph, marks=NEEDS_CORE)], ids=["onnx", "native"]
+)
 def graph(request, checkpoint):
     return request.param(checkpoint)
 
 
+@NEEDS_ONNX
 def test_onnx_refuses_the_operations_of_decoders(checkpoint):
-    graph = OnnxGraph(checkpoint)
+    graph = onnx_graph(checkpoint)
     x = graph.lookup("words", graph.token_ids())
     operations = [
         lambda: graph.select(x, "last"),
@@ -93,13 +104,3 @@ def test_native_core_refuses_other_sums_of_embeddings(checkpoint, tables):
     x = graph.add(graph.add(graph.lookup("words", graph.token_ids()), first), second)
     with pytest.raises(UnsupportedModel, match="cannot add"):
         graph.mean(x)
-
-
-@NEEDS_CORE
-def test_native_core_refuses_deberta(checkpoint):
-    graph = native_graph(checkpoint)
-    x = graph.lookup("words", graph.token_ids())
-    with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
-        graph.disentangled_attention(x, ["qkv"], Attention(2, 4), keys=None, queries=None, distance_rows=np.zeros(1))
-    with pytest.raises(UnsupportedModel, match="runtime='onnx'"):
-        graph.convolution(x, "qkv", size=3, groups=1)

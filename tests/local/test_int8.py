@@ -12,16 +12,16 @@ from safetensors.numpy import save_file
 
 import podium
 from checkpoints import replace_weights
-from environment import NEEDS_CORE, PARITY_MODELS, RUNTIMES, SCRATCH
+from environment import NEEDS_CORE, NEEDS_ONNX, PARITY_MODELS, RUNTIMES, SCRATCH
 from podium.local.cache import cache_folder
 from podium.local.files.checkpoint import Checkpoint
 from podium.local.runtimes.int8 import Int8Weights, quantise
-from podium.local.runtimes.onnx.graph import OnnxGraph
-from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
-NATIVE_MODELS = ("bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "modernbert", "ettin", "late")
-"""Models that the native core can run."""
-CACHES = [("onnx", "int8"), pytest.param("native", "native", marks=NEEDS_CORE)]
+MODELS = (
+    "bert", "roberta", "xlm-roberta-bfloat16", "distilbert", "electra", "modernbert", "ettin", "late",
+    "deberta-v2", "deberta-v3",
+)  # fmt: skip
+CACHES = [pytest.param("onnx", "int8", marks=NEEDS_ONNX), pytest.param("native", "native", marks=NEEDS_CORE)]
 """Runtimes, each with the folder of its cached weights."""
 
 
@@ -34,27 +34,28 @@ def test_quantised_weights_are_close_and_do_not_overflow():
     assert np.abs(quantised.T * scale[:, None] - weight).max() <= np.abs(weight).max() / 127 / 2 + 1e-7
 
 
+@NEEDS_ONNX
 @pytest.mark.parametrize("is_signed", [True, False], ids=["int8", "uint8"])
 def test_products_are_close_with_signed_and_unsigned_weights(is_signed, tmp_path):
     """Which of the two is used depends on the processor."""
+    from podium.local.runtimes.onnx.graph import OnnxGraph
+    from podium.local.runtimes.onnx.runtime import OnnxRuntime
+
     weight = np.random.default_rng(1).standard_normal((8, 64)).astype(np.float32)
     save_file({"dense.weight": weight}, tmp_path / "x.safetensors")
-    graph = OnnxGraph(Checkpoint([tmp_path / "x.safetensors"]), Int8Weights("none"), signed=is_signed)
+    checkpoint = Checkpoint([tmp_path / "x.safetensors"])
+    graph = OnnxGraph(checkpoint, Int8Weights("none"), signed=is_signed)
     rows = np.random.default_rng(2).standard_normal((3, 64)).astype(np.float32) * 30
     row = graph.op("Gather", graph.constant(rows, "rows"), graph.token_ids())
     total = graph.op("ReduceSum", graph.op("Abs", graph.linear(row, "dense", bias=False)), keepdims=1)
+    checkpoint.close()
     runtime = OnnxRuntime.from_graph(graph, total)
     sums = runtime.run([np.array([index]) for index in range(3)], [np.array([0])] * 3)[:, 0]
     np.testing.assert_allclose(sums, np.abs(rows @ weight.T).sum(axis=1), rtol=0.02)
 
 
-@pytest.mark.parametrize(
-    ("name", "runtime"),
-    [
-        *((name, "onnx") for name in (*NATIVE_MODELS, "deberta-v3")),
-        *(pytest.param(name, "native", marks=NEEDS_CORE) for name in NATIVE_MODELS),
-    ],
-)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("runtime", RUNTIMES)
 def test_scores_are_close_to_float32(name, runtime):
     """The weights of these models are spread much wider than trained ones, so the scores only correlate."""
     texts = [f"{word} query document rank" * length for word in ("one", "two", "red") for length in (1, 3, 7)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import podium
-from environment import NEEDS_CORE, PARITY_MODELS
+from environment import NEEDS_CORE, NEEDS_ONNX, PARITY_MODELS
 from podium.local.families import FAMILIES
 from podium.local.files.folder import from_folder
 from podium.local.scorer import LocalScorer
@@ -27,7 +27,7 @@ def cases():
     for name in FIXTURES:
         if model_type_of(name) == "podium-late":
             continue
-        yield pytest.param((name, "onnx"), id=f"{name}-onnx")
+        yield pytest.param((name, "onnx"), id=f"{name}-onnx", marks=NEEDS_ONNX)
         if model_type_of(name) in NATIVE_TYPES:
             yield pytest.param((name, "native"), id=f"{name}-native", marks=NEEDS_CORE)
 

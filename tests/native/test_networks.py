@@ -45,7 +45,7 @@ def native_scores(folder, precision, instruction_set):
     return together
 
 
-@pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert"])
+@pytest.mark.parametrize("name", ["bert", "electra", "roberta", "modernbert", "deberta-v2", "deberta-v3"])
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-4), ("int8", 0.05)], ids=["float32", "int8"])
 def test_instruction_sets_agree(name, precision, tolerance):
     """All sets but "portable", which does not fuse products and sums, give the same scores to the last bit."""

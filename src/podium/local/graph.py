@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NewType
 
@@ -16,7 +16,7 @@ from podium.errors import Argument, UnsupportedModel
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array, Checkpoint
 
-__all__ = ["Attention", "Graph", "HeadNorms", "Llama3Scaling", "PositionKind", "Rotary", "Rows", "Value"]
+__all__ = ["Attention", "Graph", "HeadNorms", "Llama3Scaling", "PositionKind", "RelativeEmbeddings", "Rotary", "Rows", "Value"]
 
 Value = NewType("Value", str)
 """The name of a value in a Graph: token ids of shape (tokens,), or hidden states of shape (tokens, width)."""
@@ -134,6 +134,21 @@ class Attention:
         return self.key_count * self.size
 
 
+@dataclass(frozen=True, slots=True)
+class RelativeEmbeddings:
+    """The embeddings of relative positions, projected by a layer.
+
+    - `name`: the layer, and all settings on which the embeddings depend.
+    - `count`: the number of embeddings.
+    - `project`: returns them, float32 of shape (heads, count, size). It reads the checkpoint and takes time, so a runtime that
+      has stored the result does not call it.
+    """
+
+    name: str
+    count: int
+    project: Callable[[], Array]
+
+
 class Graph(ABC):
     """A network under construction. A method adds an operation to the network, and returns the name of its result.
 
@@ -218,27 +233,28 @@ class Graph(ABC):
     def join(self, *values: Value) -> Value:
         """Return the columns of all values, side by side."""
 
+    @abstractmethod
     def disentangled_attention(
         self,
         x: Value,
         names: Sequence[str],
         shape: Attention,
         *,
-        keys: Array | None,
-        queries: Array | None,
+        keys: RelativeEmbeddings | None,
+        queries: RelativeEmbeddings | None,
         distance_rows: Array,
     ) -> Value:
         """Let tokens attend to contents and relative positions (DeBERTa: He et al. 2020, arXiv 2006.03654).
 
-        - `keys`, `queries`: the projected embeddings of relative positions, of shape (heads, embeddings, size), for the terms
-          content-to-position and position-to-content; None if the model does not have the term.
-        - `distance_rows`: the index of the embedding for each distance from 1 - max_positions to max_positions - 1.
+        - `keys`, `queries`: the embeddings for the terms content-to-position and position-to-content; None if the model does
+          not have the term.
+        - `distance_rows`: the index of the embedding for each distance from 1 - max_positions to max_positions - 1. The
+          distance of a query to a key is the query's position minus the key's.
         """
-        raise UnsupportedModel("podium's native core does not have DeBERTa's attention; use ", Argument("runtime", "onnx"))
 
+    @abstractmethod
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
-        """Convolve over tokens, with a kernel of `size` tokens. The shape stays (tokens, width)."""
-        raise UnsupportedModel("podium's native core does not have convolutions; use ", Argument("runtime", "onnx"))
+        """Convolve over tokens, with a kernel of `size` tokens, which is odd. The shape stays (tokens, width)."""
 
     def select(self, x: Value, rows: Rows) -> Value:
         """Return all rows, or one token's row of shape (1, width)."""
@@ -299,6 +315,15 @@ class Graph(ABC):
         # A single layer has the outputs of query, key and value.
         for name, width in zip(names, widths if len(names) > 1 else [sum(widths)], strict=True):
             self.expect_rows(f"{name}.weight", width)
+
+    def check_convolution(self, name: str, width: int, size: int, groups: int) -> None:
+        """Raise UnsupportedModel unless the convolution's weights have the sizes that config.json implies."""
+        shapes = [self.checkpoint.shape(f"{name}.{kind}") for kind in ("weight", "bias")]
+        if groups < 1 or width % groups or shapes != [(width, width // groups, size), (width,)]:
+            raise UnsupportedModel(
+                f"the checkpoint does not match its config.json: {name} has shapes {shapes}, but config.json says a "
+                f"convolution of {width} columns over {size} tokens in {groups} groups"
+            )
 
     def checked_activation(self, name: str) -> str:
         """Return the runtimes' name of the activation that config.json calls `name`. Raises UnsupportedModel for others."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from podium.errors import UnsupportedModel
 from podium.local.families.bert import POSITIONS, SEGMENTS, WORDS, Bert
 from podium.local.families.family import Family
 from podium.local.files.checkpoint import Array
-from podium.local.graph import Attention, Graph, Rows, Value
+from podium.local.graph import Attention, Graph, RelativeEmbeddings, Rows, Value
 
 __all__ = ["FAMILY", "Deberta"]
+
+CONVOLUTION = "encoder.conv.conv"
+RELATIVE = "encoder.rel_embeddings.weight"  # the embeddings of relative positions, which all layers share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,19 @@ class Deberta(Bert):
     def __post_init__(self) -> None:
         if not self.relative_attention:
             raise UnsupportedModel("config.json turns relative_attention off, which podium does not have")
+        if self.conv_kernel_size > 0 and self.conv_kernel_size % 2 == 0:
+            raise UnsupportedModel(
+                f"config.json has conv_kernel_size {self.conv_kernel_size}, but podium has convolutions of odd sizes only"
+            )
 
     def embed(self, graph: Graph) -> Value:
+        # In BERT's order. The reference adds the segments last, which changes at most the last bit of a sum.
         x = graph.lookup(WORDS, graph.token_ids())
+        if self.type_vocab_size:
+            x = graph.add(x, graph.lookup(SEGMENTS, graph.segment_ids()))
         if self.position_biased_input:
             graph.expect_rows(POSITIONS, self.max_position_embeddings)
             x = graph.add(x, graph.lookup(POSITIONS, graph.positions("counted")))
-        if self.type_vocab_size:
-            x = graph.add(x, graph.lookup(SEGMENTS, graph.segment_ids()))
         if "embeddings.embed_proj.weight" in graph.checkpoint:
             x = graph.linear(x, "embeddings.embed_proj", bias=False)
         return graph.norm(x, "embeddings.LayerNorm", self.layer_norm_eps)
@@ -53,22 +62,26 @@ class Deberta(Bert):
         if index > 0 or self.conv_kernel_size < 1:
             return super().layer(graph, x, index, rows)
         output = super().layer(graph, x, index, "all")
-        convolved = graph.convolution(x, "encoder.conv.conv", size=self.conv_kernel_size, groups=self.conv_groups)
-        output = graph.add(output, graph.activation(convolved, self.conv_act))
+        graph.check_convolution(CONVOLUTION, self.hidden_size, self.conv_kernel_size, self.conv_groups)
+        convolved = graph.convolution(x, CONVOLUTION, size=self.conv_kernel_size, groups=self.conv_groups)
+        output = graph.add(graph.activation(convolved, self.conv_act), output)
         return graph.select(graph.norm(output, "encoder.conv.LayerNorm", self.layer_norm_eps), rows)
 
     def attend(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
+        if graph.hides_segment_1:
+            raise UnsupportedModel(
+                "podium does not have DeBERTa's attention with query expansion that is not attended to; use another model"
+            )
         names = [f"{prefix}attention.self.{name}_proj" for name in ("query", "key", "value")]
         kind = "" if self.share_att_key else "pos_"
         queries, keys = (f"{prefix}attention.self.{kind}{name}_proj" for name in ("query", "key"))
         terms = self.pos_att_type.lower().split("|") if isinstance(self.pos_att_type, str) else self.pos_att_type or ()
-        relative = self._relative_embeddings(graph)
         return graph.disentangled_attention(
             x,
             names,
             attention,
-            keys=self._project(graph, keys, relative) if "c2p" in terms else None,
-            queries=self._project(graph, queries, relative) if "p2c" in terms else None,
+            keys=self._relative(graph, keys) if "c2p" in terms else None,
+            queries=self._relative(graph, queries) if "p2c" in terms else None,
             distance_rows=self._distance_rows(),
         )
 
@@ -76,10 +89,22 @@ class Deberta(Bert):
         pooled = graph.activation(graph.linear(x, "pooler.dense", exact=True), self.pooler_hidden_act)
         return graph.linear(pooled, "classifier", exact=True)
 
-    def _project(self, graph: Graph, name: str, embeddings: Array) -> Array:
-        """Return the projected embeddings, shape (heads, embeddings, size), which are the same for every text."""
-        projected = embeddings @ graph.checkpoint[f"{name}.weight"].T
-        if f"{name}.bias" in graph.checkpoint:
+    def _relative(self, graph: Graph, name: str) -> RelativeEmbeddings:
+        """Return the embeddings of relative positions, projected by a layer. They are the same for every text."""
+        has_bias = f"{name}.bias" in graph.checkpoint
+        sizes = graph.checked_sizes([name], has_bias)
+        shape = graph.checkpoint.shape(RELATIVE)
+        if sizes != (self.hidden_size, self.hidden_size) or shape[1:] != sizes[:1] or shape[0] < 2 * self._span:
+            raise UnsupportedModel(
+                f"the checkpoint does not match its config.json, which says {2 * self._span} relative positions of width "
+                f"{self.hidden_size}: {RELATIVE} has shape {shape}, and {name} {sizes}; download both from one place"
+            )
+        settings = f"{name} of {2 * self._span} relative positions, {self.norm_rel_ebd} {self.layer_norm_eps}"
+        return RelativeEmbeddings(settings, 2 * self._span, functools.partial(self._project, graph, name, has_bias))
+
+    def _project(self, graph: Graph, name: str, has_bias: bool) -> Array:
+        projected = self._relative_embeddings(graph) @ graph.checkpoint[f"{name}.weight"].T
+        if has_bias:
             projected = projected + graph.checkpoint[f"{name}.bias"]
         return np.ascontiguousarray(projected.reshape(len(projected), self.num_attention_heads, -1).transpose(1, 0, 2))
 
@@ -95,7 +120,7 @@ class Deberta(Bert):
 
     def _relative_embeddings(self, graph: Graph) -> Array:
         """Return the embeddings of relative positions, shape (2 × span, width), normalised if the model's settings say so."""
-        x = graph.checkpoint["encoder.rel_embeddings.weight"][: 2 * self._span]
+        x = graph.checkpoint[RELATIVE][: 2 * self._span]
         if "layer_norm" not in self.norm_rel_ebd.lower():
             return x
         scaled = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + np.float32(self.layer_norm_eps))
@@ -132,5 +157,4 @@ FAMILY = Family(
     prefix="deberta.",
     head_weights=("pooler.dense.weight", "classifier.weight"),
     architecture=Deberta,
-    runtimes=("onnx",),
 )

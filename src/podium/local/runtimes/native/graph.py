@@ -16,7 +16,7 @@ import numpy as np
 
 from podium._native import Network
 from podium.errors import Argument, UnsupportedModel
-from podium.local.graph import Attention, Graph, PositionKind, Value
+from podium.local.graph import Attention, Graph, PositionKind, RelativeEmbeddings, Value
 from podium.local.runtimes import Precision
 from podium.local.runtimes.native.packed import PANEL, Packed, pack_floats, pack_int8
 
@@ -156,18 +156,7 @@ class NativeGraph(Graph):
         return self._step(self.network.gate, x=self._step_number(x), activation=self.checked_activation(name))
 
     def attention(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> Value:
-        self.check_heads(names, shape)
-        if shape.rows != "all" and len(names) == 3:
-            # Queries are computed for the needed rows only. `keys` has the columns of the keys and those of the values.
-            keys = self._step_number(self.linear(x, *names[1:], bias=bias))
-            key_column = 0
-            queries = self._step_number(self.linear(self.select(x, shape.rows), names[0], bias=bias))
-        else:
-            # `keys` also has the columns of the queries, which are the first.
-            product = self.linear(x, *names, bias=bias)
-            keys = self._step_number(product)
-            key_column = shape.width
-            queries = self._step_number(self.select(product, shape.rows))
+        queries, keys, key_column = self._queries_and_keys(x, names, shape, bias=bias)
         query_norm, key_norm = (shape.norms.query, shape.norms.key) if shape.norms else (None, None)
         if queries == keys:
             queries = keys = self._transformed(keys, 0, shape.heads, shape, query_norm)
@@ -190,6 +179,71 @@ class NativeGraph(Graph):
             key_heads=shape.key_count,
             causal=shape.is_causal,
         )
+
+    def _queries_and_keys(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> tuple[int, int, int]:
+        """Return the number of the step whose first columns are queries, that of keys and values, and the first key column."""
+        self.check_heads(names, shape)
+        if shape.rows != "all" and len(names) == 3:
+            # Queries are computed for the needed rows only.
+            keys = self._step_number(self.linear(x, *names[1:], bias=bias))
+            return self._step_number(self.linear(self.select(x, shape.rows), names[0], bias=bias)), keys, 0
+        product = self.linear(x, *names, bias=bias)
+        keys = self._step_number(product)
+        return self._step_number(self.select(product, shape.rows)), keys, shape.width
+
+    def disentangled_attention(
+        self,
+        x: Value,
+        names: Sequence[str],
+        shape: Attention,
+        *,
+        keys: RelativeEmbeddings | None,
+        queries: RelativeEmbeddings | None,
+        distance_rows: Array,
+    ) -> Value:
+        terms = [embeddings for embeddings in (keys, queries) if embeddings]
+        if not terms:
+            return self.attention(x, names, shape)
+        query_step, key_step, key_column = self._queries_and_keys(x, names, shape)
+        return self._step(
+            self.network.attend_disentangled,
+            queries=query_step,
+            query_column=0,
+            keys=key_step,
+            key_column=key_column,
+            value_column=key_column + shape.width,
+            heads=shape.heads,
+            size=shape.size,
+            scale=(shape.size * (1 + len(terms))) ** -0.5,
+            falling=self._relative_term(keys, shape, distance_rows[::-1], is_reversed=True) if keys else None,
+            rising=self._relative_term(queries, shape, distance_rows) if queries else None,
+        )
+
+    def _relative_term(
+        self, embeddings: RelativeEmbeddings, shape: Attention, rows: Array, *, is_reversed: bool = False
+    ) -> tuple[Array, Array]:
+        """Return the embeddings, (heads, size, count), and the column of each distance, of which `rows` has the embedding.
+
+        Reversed embeddings have the order in which the distances fall, because neighbouring columns are packed faster.
+        """
+        order = slice(None, None, -1 if is_reversed else 1)
+        key = f"{embeddings.name}{', reversed' if is_reversed else ''}"
+        packed_shape = (shape.heads, shape.size, embeddings.count)
+        table = self._packed.get(key, packed_shape, lambda: embeddings.project()[:, order].transpose(0, 2, 1))
+        columns = embeddings.count - 1 - rows if is_reversed else rows
+        return table, np.ascontiguousarray(columns, np.int32)
+
+    def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
+        number = self._step_number(x)
+        inputs = self.network.width(x=number)
+        key = f"{name} of {size} tokens, {groups} groups"
+        shape = (_panel_count(inputs), size * inputs, PANEL)
+        packed = self._packed.get(
+            key, shape, lambda: pack_floats(_convolution_weight(self.checkpoint[f"{name}.weight"], groups))
+        )
+        self.size += size * inputs * inputs
+        neighbours = _checked_step(self.network.neighbours, x=number, size=size)
+        return self._step(self.network.linear, x=neighbours, packed=packed, outputs=inputs, bias=self._bias((name,), inputs))
 
     def _transformed(self, number: int, column: int, heads: int, shape: Attention, norm: str | None) -> int:
         """Add the norm and the rotation of heads, which replace them in a step's result, and return the new step's number."""
@@ -360,6 +414,15 @@ class NativeGraph(Graph):
 def _with_halves(tensor: Array) -> Array:
     """Return a tensor that is neither float16 nor bfloat16 as float32."""
     return tensor if tensor.dtype.name in ("float16", "bfloat16") else tensor.astype(np.float32, copy=False)
+
+
+def _convolution_weight(weight: Array, groups: int) -> Array:
+    """Return a weight of shape (outputs, inputs / groups, size) as (outputs, size × inputs), for neighbours side by side."""
+    outputs, group_inputs, size = weight.shape
+    spread = np.zeros((groups, outputs // groups, size, groups, group_inputs), np.float32)
+    for group, part in enumerate(weight.reshape(groups, outputs // groups, group_inputs, size)):
+        spread[group, :, :, group] = part.swapaxes(1, 2)
+    return spread.reshape(outputs, size * groups * group_inputs)
 
 
 def _panel_count(outputs: int) -> int:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from podium.errors import UnsupportedModel
-from podium.local.graph import Attention, Value
+from podium.local.graph import Attention, RelativeEmbeddings, Value
 
 if TYPE_CHECKING:
     from podium.local.files.checkpoint import Array
@@ -29,16 +28,12 @@ def attention(
     names: Sequence[str],
     shape: Attention,
     *,
-    keys: Array | None,
-    queries: Array | None,
+    keys: RelativeEmbeddings | None,
+    queries: RelativeEmbeddings | None,
     distance_rows: Array,
 ) -> Value:
     """Return the attention's result, (tokens, width) or (1, width). The arguments are those of Graph.disentangled_attention."""
     graph.check_heads(names, shape)
-    if graph.hides_segment_1:
-        raise UnsupportedModel(
-            "podium does not have DeBERTa's attention with query expansion that is not attended to; use another model"
-        )
     term_count = 1 + (keys is not None) + (queries is not None)
     scale = (shape.size * term_count) ** -0.5
     query, key, value = graph.query_key_value(graph.split_heads(graph.linear(x, *names), 3 * shape.heads))
@@ -46,11 +41,11 @@ def attention(
     if keys is not None:
         # The rows are queries i, and the columns keys j. So the distance i - j falls from left to right.
         falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
-        biases.append(_by_distance(graph, query, keys, falling, scale))
+        biases.append(_by_distance(graph, query, keys.project(), falling, scale))
     if queries is not None:
         # The rows are keys j, and the columns queries i. So the distance i - j rises from left to right.
         rising = _distance_rows(graph, "rising", distance_rows)
-        biases.append(graph.op("Transpose", _by_distance(graph, key, queries, rising, scale), perm=[0, 2, 1]))
+        biases.append(graph.op("Transpose", _by_distance(graph, key, queries.project(), rising, scale), perm=[0, 2, 1]))
     if len(biases) == 2:
         bias: Value | None = graph.op("Add", *biases)
     else:
