@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -20,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
 from podium.local.build import load
 from podium.local.runtimes import Runtime, Variant
@@ -28,6 +26,9 @@ from podium.local.runtimes.native.runtime import NativeRuntime
 from podium.local.spec import read_spec
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests" / "support"))
+from checkpoints import write_random  # noqa: E402  in that folder
+
 FOLDER = ROOT / ".bench" / "deberta-base"
 SMALL_MODEL = ROOT / "tests" / "parity" / "deberta-v3"
 LAYERS, WIDTH, INTERMEDIATE, HEADS = 12, 768, 3072, 12
@@ -44,29 +45,6 @@ THREADS = len(os.sched_getaffinity(0))
 ROUNDS = 7
 RUNS = 6  # per thread and round
 RANDOM = np.random.default_rng(0)
-
-
-def write_checkpoint(folder: Path) -> None:
-    """Write the small model's tensors with the sizes of SHAPE and random values."""
-    small = load_file(SMALL_MODEL / "model.safetensors")
-    sizes = {32: WIDTH, 64: INTERMEDIATE}  # a size in the small model → the size here
-    tensors = {}
-    for name, tensor in small.items():
-        if ".layer." in name and ".layer.0." not in name:
-            continue
-        shape = [sizes.get(size, size) for size in tensor.shape]
-        if "rel_embeddings" in name:
-            shape[0] = 2 * SHAPE["position_buckets"]
-        for layer in range(LAYERS if ".layer.0." in name else 1):
-            values = RANDOM.standard_normal(shape, np.float32) * np.float32(0.04)
-            is_norm = name.endswith("LayerNorm.weight")
-            tensors[name.replace(".layer.0.", f".layer.{layer}.")] = values + np.float32(1) if is_norm else values
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(SMALL_MODEL / name, folder)
-    settings = json.loads((SMALL_MODEL / "config.json").read_text(encoding="utf-8"))
-    (folder / "config.json").write_text(json.dumps(settings | SHAPE), encoding="utf-8")
-    save_file(tensors, folder / "model.safetensors")
 
 
 def operations(token_count: int) -> tuple[float, float]:
@@ -110,7 +88,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, nargs="*", default=[83, 150, 310, 512])
     arguments = parser.parse_args()
     if not (FOLDER / "model.safetensors").exists():
-        write_checkpoint(FOLDER)
+        write_random(FOLDER, SMALL_MODEL, **SHAPE)
     command = [sys.executable, Path(__file__).parent / "peak.py"]
     peak = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])["float32"]
     print(f"best matrix product here: {peak:.0f} GFLOP/s")

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
+from checkpoints import write_random
 from environment import PARITY_MODELS, SCRATCH
 from podium.atomic import atomic_write
 from podium.errors import ModelError
@@ -119,3 +120,40 @@ def test_unwritable_cache_is_ignored(tmp_path):
     process = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
     expected = LocalScorer(from_folder(PARITY_MODELS / "bert"), runtime="native").score("rank", ["query"]).values[0]
     assert process.stdout.split() == ["native", str(expected), "native"]
+
+
+BUILD_AND_RUN = """
+import pathlib, re, sys
+import numpy as np
+from podium.local.build import load
+from podium.local.runtimes import Variant
+from podium.local.spec import read_spec
+
+def peak_bytes():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) * 1024
+
+spec = read_spec(pathlib.Path(sys.argv[1]))
+import podium.local.runtimes.native.runtime
+before = peak_bytes()
+runtime = load(spec, Variant("native", sys.argv[2]))
+built = peak_bytes()
+runtime.run([np.arange(5, 25, dtype=np.int32)], [np.zeros(20, np.int32)])
+print(built - before, peak_bytes() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak memory is read from /proc")
+@pytest.mark.parametrize(("precision", "most_built"), [("float32", 0.5), ("int8", 1.0)], ids=["float32", "int8"])
+def test_first_start_needs_little_more_memory_than_the_packed_weights(tmp_path, precision, most_built):
+    """The weights are read, packed and written matrix by matrix, and mapped when they are used."""
+    shape = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 6, "num_attention_heads": 12}
+    write_random(tmp_path / "model", PARITY_MODELS / "roberta", **shape)
+    environment = os.environ | {"PODIUM_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", BUILD_AND_RUN, tmp_path / "model", precision]
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    built, peak = map(int, output.split())
+    (packed,) = (tmp_path / "cache" / "native").iterdir()
+    size = packed.stat().st_size
+    assert size > 40_000_000
+    assert built <= most_built * size
+    assert peak <= 1.3 * size

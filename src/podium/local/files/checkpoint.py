@@ -7,22 +7,22 @@ import functools
 import hashlib
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from podium.errors import ModelError, ModelNotFound
+from podium.errors import ModelError
 from podium.json_values import load_json
 from podium.local.files.quantised import MAX_SCALE, SCALE_SUFFIX, VALUE_TYPES, Quantised, quantised_shape
-from podium.regular_files import open_regular_file
+from podium.local.files.tensor_file import TensorFile, missing_file
 
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LAYER = re.compile(r"(^|\.)layers?\.\d+\.")  # in the names of a layer's tensors
+BLOCK = 1 << 20  # how many numbers of a tensor are checked at a time
 FLOAT_TYPES = ("float32", "float16", "bfloat16", "float64")
 WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model.safetensors.index.json"  # the file that names the weight files if there are several
@@ -61,7 +61,7 @@ class Checkpoint:
         self.files: list[Path] = []
         self._may_be_quantised = is_quantised
         self._stack = contextlib.ExitStack()
-        self._readers: dict[str, tuple[Any, str]] = {}  # by name, the file's reader and the tensor's name in the file
+        self._stored: dict[str, tuple[TensorFile, str]] = {}  # by name, the file and the tensor's name in the file
         self._used_names: set[str] = set()  # the names of the tensors whose values or shapes were read
         self._open(files, lambda stored_name: stored_name.removeprefix(prefix))
 
@@ -70,16 +70,20 @@ class Checkpoint:
         self._open(files, lambda stored_name: prefix + stored_name)
 
     def _open(self, files: Sequence[Path], rename: Callable[[str], str]) -> None:
+        """Add the tensors of files. If that fails, all files are closed."""
         self.files += files
-        for path in files:
-            reader = self._stack.enter_context(_open_file(path))
-            for stored_name in reader.keys():  # noqa: SIM118  not a dict
-                self._readers[rename(stored_name)] = reader, stored_name
-        if self._may_be_quantised:
-            self._check_quantised()
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.close)
+            for path in files:
+                file = self._stack.enter_context(contextlib.closing(TensorFile(path)))
+                for stored_name in file.tensors:
+                    self._stored[rename(stored_name)] = file, stored_name
+            if self._may_be_quantised:
+                self._check_quantised()
+            stack.pop_all()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._readers
+        return name in self._stored
 
     def __getitem__(self, name: str) -> Array:
         """Return a tensor in float32."""
@@ -87,12 +91,8 @@ class Checkpoint:
 
     def rows(self, name: str, ids: Sequence[int]) -> Array:
         """Return rows of a matrix in float32, without reading the others."""
-
-        def read(reader: Any, stored_name: str) -> Array:
-            tensor = reader.get_slice(stored_name)
-            return np.stack([tensor[row] for row in ids])
-
-        return self._checked(name, self._read(name, read)).astype(np.float32)
+        rows = self._read(name, lambda file, stored_name: file.read_rows(stored_name, ids))
+        return self._checked(name, rows).astype(np.float32)
 
     def stored(self, name: str) -> Array:
         """Return a tensor in its stored type if that is float32 or float16; bfloat16 and float64 become float32."""
@@ -112,7 +112,7 @@ class Checkpoint:
         if tensor.dtype == np.float64:
             with np.errstate(over="ignore"):  # numbers that are too large become infinite, and are refused
                 tensor = tensor.astype(np.float32)
-        if not np.isfinite(tensor).all():
+        if not _is_finite(tensor):
             raise ModelError(f"{self._title(name)} contains NaN or infinity; download the file again")
         return tensor
 
@@ -129,20 +129,17 @@ class Checkpoint:
 
     def quantised_shapes(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the shapes of a quantised matrix's values and scales, without reading them."""
-        self._reader(name)
+        self._use(name)
         return self._header(name)[1], self._header(name + SCALE_SUFFIX)[1]
 
     def _tensor(self, name: str) -> Array:
-        return self._read(name, lambda reader, stored_name: reader.get_tensor(stored_name))
+        return self._read(name, TensorFile.read)
 
-    def _read(self, name: str, read: Callable[[Any, str], Array]) -> Array:
+    def _read(self, name: str, read: Callable[[TensorFile, str], Array]) -> Array:
         """Return what `read` returns for the tensor's file and its name in the file."""
-        reader, stored_name = self._reader(name)
-        if self._header(name)[0] == "BF16":
-            import ml_dtypes  # noqa: F401  registers bfloat16 with numpy, for safetensors; other models start faster without it
         try:
-            return read(reader, stored_name)
-        except (SafetensorError, TypeError) as error:
+            return read(*self._use(name))
+        except (OSError, ValueError) as error:
             raise ModelError(f"{self._title(name)} cannot be read; download the file again") from error
 
     def _title(self, name: str) -> str:
@@ -151,24 +148,24 @@ class Checkpoint:
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor, which for a quantised matrix is that of the matrix."""
-        self._reader(name)
+        self._use(name)
         return self._quantised_shape(name) if self.is_quantised(name) else self._header(name)[1]
 
     def dtypes(self) -> set[str]:
         """Return the types in which tensors are stored, as safetensors calls them: F32, F16, BF16 …"""
-        return {self._header(name)[0] for name in self._readers}
+        return {self._header(name)[0] for name in self._stored}
 
     def _header(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Return the type and shape in which a tensor is stored, ("", ()) if there is no such tensor."""
-        if name not in self._readers:
+        if name not in self._stored:
             return "", ()
-        reader, stored_name = self._readers[name]
-        header = reader.get_slice(stored_name)
-        return str(header.get_dtype()), tuple(header.get_shape())
+        file, stored_name = self._stored[name]
+        tensor = file.tensors[stored_name]
+        return tensor.dtype, tensor.shape
 
     def _check_quantised(self) -> None:
         """Raise ModelError if whole numbers have no scales of a matching shape, or scales no whole numbers."""
-        for name in self._readers:
+        for name in self._stored:
             values_name = name.removesuffix(SCALE_SUFFIX)
             if self.is_quantised(name):
                 self._quantised_shape(name)
@@ -191,13 +188,14 @@ class Checkpoint:
 
     def unused_layers(self) -> list[str]:
         """Return the names of the layers' tensors that were not used. If there are any, config.json describes another model."""
-        return sorted(name for name in self._readers.keys() - self._used_names if LAYER.search(name))
+        return sorted(name for name in self._stored.keys() - self._used_names if LAYER.search(name))
 
-    def _reader(self, name: str) -> tuple[Any, str]:
-        if name not in self._readers:
+    def _use(self, name: str) -> tuple[TensorFile, str]:
+        """Return a tensor's file and its name in the file, and mark the tensor as used. Raises ModelError if there is none."""
+        if name not in self._stored:
             raise ModelError(f"{self.files[0].parent} has no tensor {name!r}; the checkpoint does not match its config.json")
         self._used_names |= {name, name + SCALE_SUFFIX}
-        return self._readers[name]
+        return self._stored[name]
 
     def digest(self) -> str:
         """Return a hash of the contents of all files."""
@@ -207,27 +205,15 @@ class Checkpoint:
         self._stack.close()
 
 
-@contextlib.contextmanager
-def _open_file(path: Path) -> Iterator[Any]:
-    """Yield the reader of a safetensors file. Raises ModelNotFound or ModelError."""
-    try:
-        open_regular_file(path).close()  # because safetensors would wait for a named pipe
-        reader = safe_open(str(path), framework="np")
-    except FileNotFoundError as error:
-        raise _missing_file(path) from error
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{path} is damaged or incomplete; delete it and download it again") from error
-    with reader:
-        yield reader
+def _is_finite(tensor: Array) -> bool:
+    """Whether no number is NaN or infinite. It is computed block by block, because a large tensor's answers take memory."""
+    numbers = tensor.reshape(-1)
+    return all(np.isfinite(numbers[start : start + BLOCK]).all() for start in range(0, len(numbers), BLOCK))
 
 
 def _described(stored: tuple[str, tuple[int, ...]]) -> str:
     """Describe a tensor by its type and shape, which are ("", ()) if it is missing."""
     return f"{stored[0]} of shape {stored[1]}" if stored[0] else "missing"
-
-
-def _missing_file(path: Path) -> ModelNotFound:
-    return ModelNotFound(f"{path} is missing; download it from where the rest of the model came from")
 
 
 def digest_of(files: Sequence[Path]) -> str:
@@ -240,7 +226,7 @@ def _file_version(path: Path) -> tuple[int, ...]:
     try:
         status = path.stat()
     except FileNotFoundError as error:
-        raise _missing_file(path) from error
+        raise missing_file(path) from error
     if not stat.S_ISREG(status.st_mode):
         raise ModelError(f"{path} is not a regular file; download it again")
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
