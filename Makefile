@@ -4,6 +4,8 @@ PORT   ?= 8080
 DEMO   := .venv/demo
 DEV    := .venv/dev
 SITE   := .venv/site
+# Without a C++ compiler, podium is installed without its native core, and its models need ONNX Runtime.
+ONNX    = $(1)/bin/python -c 'import podium._native' 2>/dev/null || $(1)/bin/python -m pip install --quiet --editable '.[onnx]'
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -85,6 +87,7 @@ clean:           ## Delete everything that these targets created
 $(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/python -m pip install --quiet --editable .
+	@$(call ONNX,$(DEMO))
 	@touch $@
 
 $(SITE)/installed: docs/requirements.txt

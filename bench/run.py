@@ -29,8 +29,8 @@ from environments import HOME, REFERENCE, ROOT, TOKENIZER_FOLDER, Contender, ins
 CONTENDERS = {
     "podium float32": ("podium", ["-e", str(ROOT)]),
     "podium int8": ("podium", ["-e", str(ROOT)]),
-    "podium on ONNX Runtime": ("podium", ["-e", str(ROOT)]),
-    "podium on ONNX Runtime int8": ("podium", ["-e", str(ROOT)]),
+    "podium on ONNX Runtime": ("podium-onnx", ["-e", f"{ROOT}[onnx]"]),
+    "podium on ONNX Runtime int8": ("podium-onnx", ["-e", f"{ROOT}[onnx]"]),
     "sentence-transformers": ("reference", REFERENCE),
     "FlashRank int8": ("flashrank", ["flashrank==0.2.10"]),
     "fastembed": ("fastembed", ["fastembed>=0.9"]),
@@ -54,7 +54,7 @@ def install() -> None:
     if not (HOME / "model" / "flashrank").exists():
         script = Path(__file__).parent / "export.py"
         run_in("reference", script, HOME / "model", TOKENIZER_FOLDER)
-        run_in("podium", script, HOME / "model", "--int8")
+        run_in("podium-onnx", script, HOME / "model", "--int8")
         run_in("openvino", script, HOME / "model", "--openvino")
 
 

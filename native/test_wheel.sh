@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the sdist, and from it the wheel of this platform, and runs the tests with the installed wheel where no compiler is found.
+# Builds the sdist, and from it the wheel of this platform, and runs the tests with the installed wheel where no compiler is found,
+# and without ONNX Runtime.
 #
 #   native/test_wheel.sh [arguments of pytest]        (make test-wheel)
 set -euo pipefail
@@ -35,5 +36,6 @@ python -m pip install --quiet --upgrade 'pip>=25.1'
 python -m pip install --quiet .wheel/podium-*.whl
 python native/check_wheel.py --installed
 python -m pip install --quiet --group dev
+python -m pip uninstall --quiet --yes onnxruntime onnx  # the wheel's models run without the extra
 python -c 'import podium, sys; sys.exit("site-packages" not in podium.__file__)'
 exec python -m pytest -p no:cacheprovider -n auto "${@:-tests}"

@@ -12,8 +12,11 @@ from podium.errors import MissingPackage
 __all__ = ["import_optional", "requirements"]
 
 
-def import_optional(module: str, extra: str) -> Any:
-    """Import and return a module of an optional package. Raises MissingPackage with the command that installs the extra."""
+def import_optional(module: str, extra: str, *, user: str = "this") -> Any:
+    """Import and return a module of an optional package. Raises MissingPackage with the command that installs the extra.
+
+    `user` is how the error calls what needs the package.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -21,7 +24,7 @@ def import_optional(module: str, extra: str) -> Any:
             raise  # the package is installed, but a package that it needs is missing
         packages = " ".join(f"'{requirement}'" for requirement in requirements(extra)) or error.name
         raise MissingPackage(
-            f"this needs {error.name}, which is not installed: pip install {packages} (podium's extra {extra!r})"
+            f"{user} needs {error.name}, which is not installed: pip install {packages} (podium's extra {extra!r})"
         ) from error
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import podium
 from checkpoints import edit_json, edit_weights, replace_weights
-from environment import PARITY_MODELS
+from environment import NEEDS_ONNX, PARITY_MODELS
 from podium.errors import ModelError, UnsupportedModel
 from podium.local.files.folder import from_folder
 from podium.local.graph import ACTIVATIONS
@@ -45,6 +45,7 @@ def test_classifier_of_three_labels_is_refused(model):
         podium.load(model)
 
 
+@NEEDS_ONNX
 def test_exported_model_has_no_int8():
     with pytest.raises(UnsupportedModel, match="float32"):
         podium.load(PARITY_MODELS / "exported-albert", precision="int8")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import podium
-from environment import PARITY_MODELS
+from environment import NEEDS_ONNX, PARITY_MODELS
 from podium.embedding import adocument_vectors, aquery_vector, document_vectors, query_vector
 from podium.errors import InvalidInput, ModelNotFound, PodiumError, SourceError, UnsupportedModel
 from podium.local.families import FAMILIES
@@ -125,7 +125,7 @@ def test_int8_vectors_are_close(embedder):
     ("name", "error", "message"),
     [
         ("podium-mini", UnsupportedModel, r"has no modules.json with a Pooling"),
-        (PARITY_MODELS / "exported-albert", UnsupportedModel, "its own ONNX file"),
+        pytest.param(PARITY_MODELS / "exported-albert", UnsupportedModel, "its own ONNX file", marks=NEEDS_ONNX),
         ("nothing", ModelNotFound, "no embedder 'nothing'"),
     ],
     ids=["reranker", "onnx-file", "unknown"],

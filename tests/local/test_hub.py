@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import loopback
-from environment import PARITY_MODELS
+from environment import NEEDS_ONNX, PARITY_MODELS
 
 FOLDERS = {
     "acme/bert": PARITY_MODELS / "bert",
@@ -68,7 +68,7 @@ def case(tmp_path: Path) -> Iterator[HubCase]:
         yield HubCase(server, hub, tmp_path)
 
 
-@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=NEEDS_ONNX if name == "acme/exported" else ()) for name in FOLDERS])
 def test_model_is_downloaded_once(case, name):
     outcome = case.load(name)
     assert outcome["model"] == name

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import podium
-from environment import PARITY_MODELS
+from environment import NEEDS_ONNX, PARITY_MODELS
 
 WITHOUT_CORE = "import sys; sys.modules['podium._native'] = None; import podium\n"
 
@@ -22,6 +22,7 @@ def run(script, *, check=True):
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=check, timeout=240)
 
 
+@NEEDS_ONNX
 def test_without_the_core_models_run_on_onnx_runtime_and_the_log_says_so_once():
     process = run(WITHOUT_CORE + LOAD_TWICE)
     assert process.stdout.split() == ["onnx", "onnx", "2"]

@@ -25,4 +25,5 @@ HAS_CORE = importlib.util.find_spec("podium._native") is not None
 NEEDS_CORE = pytest.mark.skipif(not HAS_CORE, reason="podium was installed without its native core: no C++ compiler")
 HAS_ONNX = all(importlib.util.find_spec(package) for package in ("onnxruntime", "onnx"))
 NEEDS_ONNX = pytest.mark.skipif(not HAS_ONNX, reason="podium was installed without its extra onnx")
+FIRST_RUNTIME = "onnx" if HAS_ONNX else "native"  # for tests that need any runtime
 RUNTIMES = [pytest.param("onnx", marks=NEEDS_ONNX), pytest.param("native", marks=NEEDS_CORE)]

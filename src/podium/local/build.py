@@ -11,11 +11,23 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from podium.errors import Argument, UnsupportedModel
+from podium.extras import import_optional
 from podium.local.families.family import Architecture, Family, Pooling
 from podium.local.families.llama import Llama
 from podium.local.files.checkpoint import Checkpoint, weight_files
 from podium.local.graph import Graph, Rows, Value
-from podium.local.runtimes import NO_CORE, Precision, PrecisionOption, Runtime, RuntimeName, RuntimeOption, Variant, native_core
+from podium.local.runtimes import (
+    NO_CORE,
+    ONNX_PACKAGES,
+    Precision,
+    PrecisionOption,
+    Runtime,
+    RuntimeName,
+    RuntimeOption,
+    Variant,
+    has_onnx_runtime,
+    native_core,
+)
 from podium.local.spec import ONLY_PICKLED, PICKLES, Module, Spec
 
 __all__ = ["AddNetwork", "add_dense", "add_scorer", "load", "load_decoder", "load_embedder", "load_network", "variants_for"]
@@ -78,7 +90,7 @@ def load_embedder(spec: Spec, variant: Variant) -> Runtime:
 def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime: RuntimeOption = "auto") -> list[Variant]:
     """Return the variants that can run a model here, with those of the usually faster runtime first.
 
-    Raises UnsupportedModel if there are none.
+    Raises UnsupportedModel if there are none, and MissingPackage if they need the extra "onnx".
     """
     if precision != "auto":
         precisions: tuple[Precision, ...] = (precision,)
@@ -88,7 +100,7 @@ def variants_for(spec: Spec, *, precision: PrecisionOption = "float32", runtime:
 
 
 def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
-    """Return the runtimes that can run a model here, the usually faster one first. Raises UnsupportedModel if none can."""
+    """Return the runtimes that can run a model here, the usually faster one first. Raises what `variants_for` raises."""
     possible = spec.family.runtimes if spec.family else ("onnx",)
     kind = spec.family.name if spec.family else "a model with its own ONNX file"
     if runtime != "auto" and runtime not in possible:
@@ -96,11 +108,18 @@ def _runtimes(spec: Spec, runtime: RuntimeOption) -> tuple[RuntimeName, ...]:
             f"{spec.folder} is {kind}, which {RUNTIME_TITLES[runtime]} cannot run; use ", Argument("runtime", possible[0])
         )
     selected = possible if runtime == "auto" else (runtime,)
-    if native_core() or "native" not in selected:
-        return selected
-    if selected == ("native",):
+    usable = tuple(name for name in selected if (native_core() if name == "native" else has_onnx_runtime()))
+    if usable:
+        return usable
+    if "onnx" not in selected:
         remedy = (", or use ", Argument("runtime", "onnx")) if "onnx" in possible else ()
         raise UnsupportedModel(f"podium was installed without its native core ({NO_CORE})", *remedy)
+    if "native" in selected:
+        user = f"podium was installed without its native core ({NO_CORE}), so a model on this machine"
+    else:
+        user = "the runtime onnx" if spec.family else f"{spec.folder} is an ONNX file, which"
+    for package in ONNX_PACKAGES:
+        import_optional(package, "onnx", user=user)
     return ("onnx",)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from checkpoints import edit_json
-from environment import PARITY_MODELS
+from environment import FIRST_RUNTIME, PARITY_MODELS
 from podium.errors import PodiumError
 from podium.local.files.folder import from_folder
 from podium.local.late.encoding import unpack
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 
 def scorer_in(folder, **options):
-    return LateInteraction(from_folder(folder), runtime="onnx", encoding="float32", **options)
+    return LateInteraction(from_folder(folder), runtime=FIRST_RUNTIME, encoding="float32", **options)
 
 
 def text_encoding(scorer, text):

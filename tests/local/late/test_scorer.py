@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from environment import NEEDS_CORE, PARITY_MODELS, RUNTIMES
+from environment import FIRST_RUNTIME, NEEDS_CORE, NEEDS_ONNX, PARITY_MODELS, RUNTIMES
 from podium.compose.cached import CachedScorer
 from podium.compose.stores.sqlite import SqliteScores
 from podium.encodings.memory import MemoryEncodings
@@ -35,8 +35,8 @@ ANY_TEXT = st.lists(st.sampled_from([*WORDS[:30], "zzz", "café", "!", "東"]), 
 
 
 def late(**options):
-    """Return a scorer for the model in FOLDER. By default it runs on ONNX Runtime."""
-    return LateInteraction(from_folder(FOLDER), **{"runtime": "onnx"} | options)
+    """Return a scorer for the model in FOLDER."""
+    return LateInteraction(from_folder(FOLDER), **{"runtime": FIRST_RUNTIME} | options)
 
 
 @pytest.fixture(params=RUNTIMES)
@@ -216,8 +216,9 @@ def test_keys_change_with_options(options):
 
 
 @NEEDS_CORE
+@NEEDS_ONNX
 def test_keys_change_with_the_runtime():
-    assert late(runtime="native").encoding_key("query") != late().encoding_key("query")
+    assert late(runtime="native").encoding_key("query") != late(runtime="onnx").encoding_key("query")
 
 
 @pytest.mark.parametrize("options", [{"encoding": "int4"}, {"pooling": 0}, {"pooling": 4}, {"pooling": True}], ids=str)

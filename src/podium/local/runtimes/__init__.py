@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import logging
 from collections.abc import Sequence
 from types import ModuleType
@@ -24,6 +25,7 @@ __all__ = [
     "RuntimeOption",
     "SharedWork",
     "Variant",
+    "has_onnx_runtime",
     "native_core",
 ]
 
@@ -31,6 +33,7 @@ RuntimeName = Literal["native", "onnx"]
 Precision = Literal["float32", "int8"]
 RuntimeOption = Literal["native", "onnx", "auto"]
 PrecisionOption = Literal["float32", "int8", "auto"]
+ONNX_PACKAGES = ("onnxruntime", "onnx")  # those of the extra "onnx"
 NO_CORE = "there was no C++ compiler, or it failed; install one and then podium again"
 
 
@@ -92,3 +95,8 @@ def native_core() -> ModuleType | None:
         log = logging.getLogger("podium")
         log.warning("local models run on ONNX Runtime, without podium's native core: %s (%s)", NO_CORE, error)
         return None
+
+
+def has_onnx_runtime() -> bool:
+    """Whether the packages of the extra "onnx" are installed. They are not imported, which takes time."""
+    return all(importlib.util.find_spec(package) for package in ONNX_PACKAGES)
