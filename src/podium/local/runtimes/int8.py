@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from podium.atomic import atomic_write
 from podium.checksums import checksum
-from podium.local.cache import cache_folder
+from podium.local.cache import cache_folder, delete_unused, mark_used
 from podium.local.files.checkpoint import Array
 
 __all__ = ["Int8Weights", "quantise"]
@@ -41,6 +41,7 @@ class Int8Weights:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
             if (file.metadata() or {}).get("checksum") == _checksum(arrays):
                 self._arrays = arrays
+                mark_used(self.path)
 
     def get(self, name: str, inputs: int, outputs: int) -> tuple[Array, Array] | None:
         """Return the weight and scales of this name. None if they are missing, invalid, or do not have these sizes."""
@@ -63,6 +64,7 @@ class Int8Weights:
         if self._is_changed:
             with contextlib.suppress(OSError, SafetensorError), atomic_write(self.path) as file:
                 file.write(save(self._arrays, {"checksum": _checksum(self._arrays)}))
+            delete_unused(self.path.parent)
 
 
 def _checksum(arrays: dict[str, Array]) -> str:

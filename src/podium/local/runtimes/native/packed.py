@@ -24,7 +24,7 @@ import numpy as np
 from podium.atomic import atomic_write
 from podium.checksums import checksum, file_checksum
 from podium.json_values import parse_json
-from podium.local.cache import cache_folder
+from podium.local.cache import cache_folder, delete_unused, mark_used
 from podium.local.files.checkpoint import Array
 from podium.local.runtimes.int8 import quantise
 
@@ -87,6 +87,7 @@ class Packed:
         self.path = cache_folder() / "native" / f"{digest}-{precision}-{LAYOUT}"
         # A file that cannot be read is replaced, because a damaged cache must not be an error.
         self._arrays = _read_arrays(self.path) or {}
+        mark_used(self.path)
         self._writer: _Writer | None = None
         self._can_write = False
 
@@ -98,6 +99,7 @@ class Packed:
         if self._writer and error[0] is None:
             with contextlib.suppress(OSError):
                 self._writer.finish()
+                delete_unused(self.path.parent)
         elif self._writer:
             self._writer.abandon()
 
