@@ -99,7 +99,7 @@ def test_workbench_has_the_same_order_as_the_loaded_file(folder, baseline, tmp_p
     write_stack(tmp_path / "stack.toml", setting, ["a comment"])
     collection = read_collection(folder)
     with Workbench(collection, baseline) as workbench, podium.load(tmp_path / "stack.toml") as reranker:
-        run = workbench.run(workbench.scores(setting), None)
+        run = workbench.ranked_run(workbench.scores(setting), None)
         for query_id in list(run)[:10]:
             ids = list(baseline[query_id])[:10]
             documents = [

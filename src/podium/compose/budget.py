@@ -83,11 +83,11 @@ class Budget(StepwiseScorer, WrappedScorer):
         meter = Meter(self.limits, self._price, self.scorer, began)
         plan = Plan(queries, texts_per_query, self.scorer)
         parts: list[list[Part]] = [[] for _ in queries]
-        probe_length = meter.probe_length(plan.next_texts, plan.next_lengths)
-        if probe_length is not None:
-            query, step, length = plan.probe(probe_length)
-            scored = yield from meter.measured(step, [length])
-            parts[query] += [Part((), scores, step.texts_per_query[0]) for scores in scored or ()]
+        probe_characters = meter.probe_length(plan.next_texts, plan.next_lengths)
+        if probe_characters is not None:
+            probe = plan.probe(probe_characters)
+            scored = yield from meter.measured(probe.step, [probe.length])
+            parts[probe.query_index] += [Part((), scores, probe.step.texts_per_query[0]) for scores in scored or ()]
         while count := meter.affordable_count(plan.next_texts, plan.next_lengths):
             lengths = plan.next_lengths[:count]
             positions_per_query, step = plan.take(count, progress)

@@ -125,7 +125,7 @@ def _space(workbench: Workbench, models: Sequence[str], candidates: int, embed: 
             scores = workbench.scores(plain, advance)
         if any(count for query_scores in scores for count in query_scores.dropped_tokens or ()):
             long_models.append(model)
-        precisions[model] = _other_precisions(model, workbench.model_scorer(model))
+        precisions[model] = _other_precisions(model, workbench.scorer_of(model))
     return Space(models=models, candidates=candidates, precisions=precisions, has_passages=long_models, embed=embed)
 
 
@@ -155,9 +155,9 @@ def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> lis
     """
     scorers = [setting_stack(setting).scorer() for setting in settings]
     seconds: list[list[float]] = [[] for _ in settings]
-    rounds = zip(*(workbench.questions(setting) for setting in settings), strict=True)
-    for questions in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
-        for scorer, (query, texts), times in zip(scorers, questions, seconds, strict=True):
+    rounds = zip(*(workbench.queries_with_texts(setting) for setting in settings), strict=True)
+    for queries_with_texts in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
+        for scorer, (query, texts), times in zip(scorers, queries_with_texts, seconds, strict=True):
             began = time.perf_counter()
             scorer.score(query, texts)
             times.append(time.perf_counter() - began)
