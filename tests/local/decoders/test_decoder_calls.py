@@ -90,17 +90,21 @@ from podium.local.files.folder import from_folder
 
 scorer = DecoderScorer(from_folder(sys.argv[1]), threads=2)
 scorer.score("q", ["a river"])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-scores = scorer.score("q", ["river " * 8100, "sea " * 8100, "river " * 10000])
-assert min(scores.tokens) > 8000, scores.tokens
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+peaks = [resource.getrusage(resource.RUSAGE_SELF).ru_maxrss]
+for _ in range(3):
+    scores = scorer.score("q", ["river " * 8100, "sea " * 8100, "river " * 10000])
+    assert min(scores.tokens) > 8000, scores.tokens
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(*peaks)
 """
 
 
 def test_memory_of_long_documents_is_bounded():
-    """One head's products of all queries and keys of such a document would have 268 MB."""
+    """One head's products of all queries and keys of such a document would have 268 MB. Later calls need no more memory."""
     output = subprocess.run(
         [sys.executable, "-c", MEMORY, PROMPT_MODELS / NAME], capture_output=True, text=True, check=False, timeout=600
     )
     assert output.returncode == 0, output.stderr
-    assert int(output.stdout) < 100_000  # kB
+    before, first, _, last = map(int, output.stdout.split())  # in kB
+    assert first - before < 100_000
+    assert last - first < 20_000
