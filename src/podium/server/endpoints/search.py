@@ -38,10 +38,10 @@ FIELDS = (
     Field(
         "candidates",
         COUNT,
-        "candidates",
         f"Number of documents; {DEFAULT_CANDIDATES} if absent. More than {MAX_CANDIDATES:,} are never returned.",
+        argument="candidates",
     ),
-    Field("offset", COUNT, "offset", f"Number of the best documents to skip, at most {MAX_OFFSET:,}."),
+    Field("offset", COUNT, f"Number of the best documents to skip, at most {MAX_OFFSET:,}.", argument="offset"),
 )
 
 
