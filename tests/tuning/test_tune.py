@@ -85,7 +85,7 @@ def test_each_pair_is_scored_once(folder, baseline):
 
     tuned = tune(collection, baseline, ["podium-mini"], candidates=30, open_bar=counting_bar)
     assert len(tuned.settings) > 10
-    assert tuned.means[0] < tuned.means[tuned.selection.index]
+    assert tuned.means[0] < tuned.means[tuned.selection.selected_index]
     pairs = sum(map(len, baseline.values()))
     assert sum(count for label, count in counts if label == "scoring with podium-mini") == pairs
     assert tuned.selection.gain.mean > 0

@@ -68,6 +68,7 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
 
     @property
     def pair_count(self) -> int:
+        """The number of candidates of all queries together."""
         return sum(map(len, self._document_ids.values()))
 
     def scores(self, setting: Setting, progress: Progress | None = None) -> list[Scores]:
@@ -88,10 +89,10 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
         return run
 
     def values(self, setting: Setting, metric: str, cutoff: int | None) -> list[float]:
-        """Return the metric of a setting for each query. `cutoff` is how many documents the metric reads, None for all."""
+        """Return the value of a metric for each query. `cutoff` is how many documents the metric reads, None for all."""
         run = self.ranked_run(self.scores(setting), cutoff)
-        by_query = metric_values([metric], self.collection.qrels, run)[metric]
-        return [by_query[query_id] for query_id in self.query_ids]
+        values_by_query = metric_values([metric], self.collection.qrels, run)[metric]
+        return [values_by_query[query_id] for query_id in self.query_ids]
 
     def queries_with_texts(self, setting: Setting) -> Iterator[tuple[str, Texts]]:
         """Yield each query that has candidates, with the texts of the candidates of a setting."""
@@ -104,9 +105,9 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
         return self._loaded_scorer(model, {})
 
     def embedder(self, name: str) -> Embed:
-        """Return an embedder that keeps its vectors in memory.
+        """Return the embedder of this name. It keeps its vectors in memory.
 
-        Raises the errors of podium.Embedder, whose messages then begin with the option `embed`.
+        Raises the errors of podium.Embedder. Their messages then begin with the name of the option `embed`.
         """
         if name not in self._embedders:
             try:
@@ -126,6 +127,7 @@ class Workbench(contextlib.AbstractContextManager["Workbench"]):
         return Texts([document["text"] for document in documents], documents)
 
     def _loaded_scorer(self, name: str, options: Mapping[str, Any]) -> BaseScorer:
+        """Return the scorer of a model with these options, which is loaded in the first call."""
         key = f"{name} {sorted(options.items())}"
         if key not in self._scorers:
             scorer = model_scorer(name, options)
