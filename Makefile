@@ -9,7 +9,7 @@ ONNX    = $(1)/bin/python -c 'import podium._native' 2>/dev/null || $(1)/bin/pyt
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients test-ray test-wheel test-container docs site bench bench-decoders bench-late bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients test-ray test-wheel test-arm test-container docs site bench bench-decoders bench-late bench-serve sanitize clean help
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -48,6 +48,9 @@ test-ray:        ## Test podium batch on a Ray cluster of three nodes, which los
 test-wheel:      ## Build the wheel of this platform, and run the tests with it where there is no compiler
 	native/test_wheel.sh $(TESTS)
 
+test-arm: $(DEV)/installed  ## Cross-compile the native core for 64-bit ARM, and run its tests under an emulator
+	PYTHON_X86=$(CURDIR)/$(DEV)/bin/python native/test_arm.sh
+
 test-container:  ## Check the container, Compose, Kubernetes and workflow files, and run the container if there is a Docker daemon
 	deploy/test.sh
 
@@ -82,7 +85,7 @@ sanitize:        ## Run the tests of the native core with the address, undefined
 	native/sanitize.sh thread
 
 clean:           ## Delete everything that these targets created
-	rm -rf .venv .bench .sanitize .site .cache .wheel tests/clients/javascript/node_modules
+	rm -rf .venv .bench .sanitize .site .cache .wheel .arm tests/clients/javascript/node_modules
 
 $(DEMO)/installed: pyproject.toml $(NATIVE)
 	$(PYTHON) -m venv $(DEMO)

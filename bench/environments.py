@@ -21,14 +21,21 @@ REFERENCE = ["torch==2.13.0", "sentence-transformers==6.2.0", "onnx", "onnxscrip
 
 
 def install_environments(packages_by_environment: Mapping[str, Sequence[str]]) -> None:
-    """Create the environments that do not exist yet, and install their packages."""
+    """Create the environments that do not exist yet, and install their packages. Podium is built again if it has changed."""
     for name, packages in packages_by_environment.items():
         marker = HOME / name / "installed"
-        if not marker.exists():
+        if not marker.exists() or (str(ROOT) in packages and marker.stat().st_mtime < _build_time()):
             print(f"installing {name} …", flush=True)
             subprocess.run([sys.executable, "-m", "venv", HOME / name], check=True)
             run_in(name, "-m", "pip", "install", "--quiet", *packages)
             marker.touch()
+
+
+def _build_time() -> float:
+    """Return when the files from which podium is built were last changed. Python files need no build."""
+    return max(
+        path.stat().st_mtime for path in [ROOT / "pyproject.toml", ROOT / "CMakeLists.txt", *(ROOT / "native").iterdir()]
+    )
 
 
 def run_in(environment: str, *arguments: str | Path) -> None:

@@ -83,7 +83,7 @@ def measured(folder: Path, names: Sequence[str], most: int | None, embed: str | 
     cells = (
         folder.name,
         f"{len(first.queries)} + {len(second.queries)}",
-        str(tuned.selected) if tuned.selection.index else "plain",
+        str(tuned.selected) if tuned.selection.selected_index else "plain",
         f"{np.mean(plain):.4f}",
         f"{np.mean(selected):.4f}",
         f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",

@@ -8,6 +8,8 @@ struct Cpu {
     bool avxvnni = false;      // VPDPBUSD on 256 bits
     bool avx512 = false;       // F, BW, DQ and VL
     bool avx512vnni = false;   // VPDPBUSD on 512 bits
+    bool neondot = false;      // SDOT
+    bool neoni8mm = false;     // USMMLA, with SDOT
 };
 
 const Cpu& cpu();

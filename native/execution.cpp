@@ -11,8 +11,10 @@
 namespace podium {
 namespace {
 
-constexpr std::size_t MAX_ROWS = 256;     // of one unit: what limits the memory of slots that only one thread sees
-constexpr std::size_t ROW_MULTIPLE = 12;  // so that the last tile of a unit's rows is not much smaller than the others
+// The maximum number of rows of a block. It limits the memory of the slots that only one thread sees.
+constexpr std::size_t MAX_ROWS = 256;
+// Most blocks have a multiple of this many rows, so that they are divided into tiles of equal size.
+constexpr std::size_t ROW_MULTIPLE = 12;
 
 std::size_t divide_up(std::size_t number, std::size_t divisor) { return (number + divisor - 1) / divisor; }
 
@@ -30,8 +32,8 @@ Execution::Execution(const Network& network, const Texts& texts, Prefix* prefix,
       phase_count_(network.phases_.size()) {
     if (prefix) {  // No step after the last attention is needed.
         const std::size_t last_attention = network.attention_steps_.back();
-        phase_count_ = 0;
-        while (network.phases_[phase_count_++].first != last_attention) {}
+        phase_count_ = 1;
+        while (network.phases_[phase_count_ - 1].first != last_attention) ++phase_count_;
     }
     for (std::size_t i = 0; i < network.buffer_widths_.size(); ++i)
         workspace_->slots[i].reserve(texts.tokens() * network.buffer_widths_[i]);
@@ -42,23 +44,24 @@ Execution::~Execution() = default;
 void Execution::begin_phase() {
     const Network::Phase& phase = network_.phases_[phase_];
     const Step& step = *network_.steps_[phase.first];
-    begun_units_ = finished_units_ = 0;
+    begun_blocks_ = finished_blocks_ = 0;
     if (phase.is_row_wise) {
-        rows_ = run_.row_count(step.output);
-        const std::size_t units = std::max(divide_up(rows_, MAX_ROWS), threads_);
-        rows_per_unit_ = divide_up(rows_, units);
-        if (units > 1) rows_per_unit_ = std::min(divide_up(rows_per_unit_, ROW_MULTIPLE) * ROW_MULTIPLE, MAX_ROWS);
-        unit_count_ = divide_up(rows_, rows_per_unit_);
+        unit_count_ = run_.row_count(step.output);
+        const std::size_t least_blocks = std::max(divide_up(unit_count_, MAX_ROWS), threads_);
+        block_size_ = divide_up(unit_count_, least_blocks);
+        if (least_blocks > 1) block_size_ = std::min(divide_up(block_size_, ROW_MULTIPLE) * ROW_MULTIPLE, MAX_ROWS);
     } else {
         unit_count_ = step.unit_count(run_, threads_);
+        block_size_ = 1;
     }
+    block_count_ = divide_up(unit_count_, block_size_);
 }
 
-void Execution::execute(Scratch& scratch, std::size_t unit) {
+void Execution::execute(Scratch& scratch, std::size_t block) {
     using Clock = std::chrono::steady_clock;
     const Network::Phase& phase = network_.phases_[phase_];
-    const std::size_t size = phase.is_row_wise ? rows_per_unit_ : 1, total = phase.is_row_wise ? rows_ : unit_count_;
-    const Part part{run_, scratch, unit * size, std::min((unit + 1) * size, total), total};
+    const std::size_t begin = block * block_size_;
+    const Part part{run_, scratch, begin, std::min(begin + block_size_, unit_count_), unit_count_};
     if (phase.is_row_wise) {
         for (std::size_t i = 0; i < network_.local_buffer_widths_.size(); ++i)
             scratch.slots[i].reserve(part.count() * network_.local_buffer_widths_[i]);
@@ -66,27 +69,46 @@ void Execution::execute(Scratch& scratch, std::size_t unit) {
     for (std::size_t i = phase.first; i <= phase.last; ++i) {
         const Clock::time_point start = seconds_ ? Clock::now() : Clock::time_point();
         network_.steps_[i]->execute(part);
-        if (!seconds_) continue;
-        const std::lock_guard<std::mutex> guard(mutex_);
-        seconds_[i] += std::chrono::duration<double>(Clock::now() - start).count();
+        if (seconds_) {
+            const std::lock_guard<std::mutex> guard(mutex_);
+            seconds_[i] += std::chrono::duration<double>(Clock::now() - start).count();
+        }
     }
 }
 
 void Execution::end(bool is_complete) {
     has_ended_ = true;
     is_complete_ = is_complete;
-    if (is_complete && prefix_) prefix_->is_complete = true;
-    if (is_complete && result_)
+    changed_.notify_all();
+    if (!is_complete) return;
+    if (prefix_) prefix_->is_complete = true;
+    if (result_)
         std::memcpy(result_, run_.rows(network_.result_),
                     network_.result_rows(texts_) * network_.outputs() * sizeof(float));
-    if (is_complete) network_.return_workspace(std::move(workspace_));
+    network_.return_workspace(std::move(workspace_));
+}
+
+void Execution::finish_block(std::exception_ptr error) {
+    ++finished_blocks_;
+    if (error && !error_) error_ = error;
+    if (finished_blocks_ < begun_blocks_) return;
+    if (is_cancelled_ || error_) {
+        end(false);
+    } else if (finished_blocks_ == block_count_) {
+        ++phase_;
+        if (phase_ == phase_count_) {
+            end(true);
+        } else {
+            begin_phase();
+            changed_.notify_all();
+        }
+    }
 }
 
 void Execution::cancel() {
     const std::lock_guard<std::mutex> guard(mutex_);
     is_cancelled_ = true;
-    if (finished_units_ == begun_units_ && !has_ended_) end(false);
-    changed_.notify_all();
+    if (finished_blocks_ == begun_blocks_ && !has_ended_) end(false);
 }
 
 bool Execution::work(const std::atomic<bool>* leave) {
@@ -98,34 +120,21 @@ bool Execution::work(const std::atomic<bool>* leave) {
     }
     std::unique_ptr<Scratch> scratch;
     while (!has_ended_ && !(leave && *leave)) {
-        if (begun_units_ == unit_count_ || is_cancelled_ || error_) {
-            changed_.wait(lock);  // for the threads that compute the last units
+        if (begun_blocks_ == block_count_ || is_cancelled_ || error_) {
+            changed_.wait(lock);  // Other threads are computing the last blocks.
             continue;
         }
-        const std::size_t unit = begun_units_++;
+        const std::size_t block = begun_blocks_++;
         lock.unlock();
         std::exception_ptr error;
         try {
             if (!scratch) scratch = network_.take_scratch();
-            execute(*scratch, unit);
+            execute(*scratch, block);
         } catch (...) {
             error = std::current_exception();
         }
         lock.lock();
-        ++finished_units_;
-        if (error && !error_) error_ = error;
-        if (finished_units_ < begun_units_) continue;
-        if (is_cancelled_ || error_) {
-            end(false);
-        } else if (finished_units_ == unit_count_) {
-            if (++phase_ == phase_count_)
-                end(true);
-            else
-                begin_phase();
-        } else {
-            continue;
-        }
-        changed_.notify_all();
+        finish_block(error);
     }
     --threads_;
     if (scratch && !error_) network_.return_scratch(std::move(scratch));

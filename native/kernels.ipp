@@ -1,7 +1,8 @@
 // All kernels of one instruction set. The file that includes this one defines
 //   PODIUM_ISA           its name, also the namespace
 //   PODIUM_VECTOR_BYTES  the size of its vectors: 64, 32 or 16
-//   PODIUM_DOT_…         how int8 products are summed: VNNI (one instruction), MADD (widened to 16 bits) or PLAIN (plain C++)
+//   PODIUM_DOT_…         how int8 products are summed: VNNI (one instruction) or MADD (widened to 16 bits) on x86; USMMLA (two rows
+//                        by two outputs), SDOT (one instruction) or SMULL (widened to 16 bits) on ARM; PLAIN (plain C++)
 
 #include "kernels.h"
 #include "simd.h"

@@ -5,7 +5,7 @@
 namespace podium::PODIUM_ISA {
 namespace {
 
-#if defined(PODIUM_DOT_VNNI)
+#if defined(PODIUM_DOT_VNNI) || defined(PODIUM_NEON)
 constexpr std::size_t MATCH_ROWS = 8;  // the number of vectors of a text whose sums are in registers
 #else
 constexpr std::size_t MATCH_ROWS = 4;
@@ -14,24 +14,17 @@ constexpr std::size_t MATCH_ROWS = 4;
 template <std::size_t Rows>
 inline Floats highest_of_rows(const std::uint8_t* rows, const float* scales, std::size_t quads, const std::int8_t* query,
                               std::size_t columns, Ints correction, Floats highest) {
-    Ints sums[Rows] = {};
-    for (std::size_t k = 0; k < quads; ++k) {
-        const WeightVector weights = load_weights(query + 4 * k * columns);
-        for (std::size_t r = 0; r < Rows; ++r) {
-            std::int32_t values;
-            std::memcpy(&values, rows + 4 * (r * quads + k), 4);
-            sums[r] = add_products(sums[r], values, weights);
-        }
-    }
+    Ints sums[Rows][1];
+    sum_products<Rows, 1>(rows, 4 * quads, quads, query, 4 * columns, sums);
     for (std::size_t r = 0; r < Rows; ++r)
-        highest = maximum(highest, __builtin_convertvector(sums[r] - correction, Floats) * scales[r]);
+        highest = maximum(highest, __builtin_convertvector(sums[r][0] - correction, Floats) * scales[r]);
     return highest;
 }
 
 void highest_i8(const std::uint8_t* rows, const float* scales, std::size_t count, std::size_t quads, const std::int8_t* query,
                 const std::int32_t* corrections, std::size_t columns, float* highest) {
     for (std::size_t c = 0; c < columns; c += LANES) {
-        const Ints correction = load_ints(corrections + c);
+        const Ints correction = ROW_OFFSET == 128 ? Ints{} : load_ints(corrections + c);
         Floats best = broadcast(-__builtin_inff());
         std::size_t r = 0;
         for (; r + MATCH_ROWS <= count; r += MATCH_ROWS)

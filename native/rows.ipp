@@ -44,8 +44,7 @@ void quantise(const float* x, std::size_t rows, std::size_t width, std::uint8_t*
             const __m128i bytes = _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32((__m512)shifted));  // saturates at 255
             std::memcpy(values + i, &bytes, count);
 #else
-            const Ints integers = (Ints)(minimum(shifted, broadcast(255.0f)) + shift) & 0xff;
-            for (std::size_t lane = 0; lane < count; ++lane) values[i + lane] = static_cast<std::uint8_t>(integers[lane]);
+            store_bytes(values + i, (Ints)(minimum(shifted, broadcast(255.0f)) + shift), count);
 #endif
         }
     }
@@ -69,17 +68,8 @@ void quantise_wide(const float* x, std::size_t rows, std::size_t width, std::uin
             const std::size_t count = stride - c < LANES ? stride - c : LANES;
             const Floats row = c + LANES <= width ? load(x + c) : c < width ? load_partial(x + c, width - c) : broadcast(0.0f);
             const Ints integers = (Ints)(row * inverse + shift) - (Ints)shift + 32768;
-#if PODIUM_VECTOR_BYTES == 64
-            const __m128i high_bytes = _mm512_cvtepi32_epi8((__m512i)(integers >> 8));
-            const __m128i low_bytes = _mm512_cvtepi32_epi8((__m512i)integers);
-            std::memcpy(high + c, &high_bytes, count);
-            std::memcpy(low + c, &low_bytes, count);
-#else
-            for (std::size_t lane = 0; lane < count; ++lane) {
-                high[c + lane] = static_cast<std::uint8_t>(integers[lane] >> 8);
-                low[c + lane] = static_cast<std::uint8_t>(integers[lane]);
-            }
-#endif
+            store_bytes(high + c, integers >> 8, count);
+            store_bytes(low + c, integers, count);
         }
     }
 }
@@ -113,14 +103,13 @@ void norm(const float* x, std::size_t rows, std::size_t width, const float* weig
         const float squares = sum_of_row(x, width, mean, squared_difference);
         const float inverse_deviation = 1.0f / __builtin_sqrtf(squares / static_cast<float>(width) + epsilon);
         for (std::size_t c = 0; c < full; c += LANES) {
-            Floats value = (load(x + c) - mean) * inverse_deviation * load(weight + c);
-            if (bias) value += load(bias + c);
-            store(y + c, value);
+            const Floats value = (load(x + c) - mean) * inverse_deviation;
+            store(y + c, multiply_add(value, load(weight + c), bias ? load(bias + c) : broadcast(0.0f)));
         }
         if (rest) {
-            Floats value = (load_partial(x + full, rest) - mean) * inverse_deviation * load_partial(weight + full, rest);
-            if (bias) value += load_partial(bias + full, rest);
-            store_partial(y + full, value, rest);
+            const Floats value = (load_partial(x + full, rest) - mean) * inverse_deviation;
+            const Floats added = bias ? load_partial(bias + full, rest) : broadcast(0.0f);
+            store_partial(y + full, multiply_add(value, load_partial(weight + full, rest), added), rest);
         }
     }
 }
@@ -148,17 +137,25 @@ void gate(const float* x, std::size_t rows, std::size_t width, Activation activa
     }
 }
 
+// Rotates `count` pairs of columns, at most LANES.
+inline void rotate_lanes(float* left, float* right, const float* cos, const float* sin, std::size_t count) {
+    const bool full = count == LANES;
+    const auto lanes = [=](const float* source) { return full ? load(source) : load_partial(source, count); };
+    const Floats left_values = lanes(left), right_values = lanes(right), cosines = lanes(cos), sines = lanes(sin);
+    const Floats rotated_left = multiply_add(left_values, cosines, -(right_values * sines));
+    const Floats rotated_right = multiply_add(right_values, cosines, left_values * sines);
+    store_partial(left, rotated_left, full ? LANES : count);
+    store_partial(right, rotated_right, full ? LANES : count);
+}
+
 void rotate(float* x, std::size_t stride, std::size_t rows, std::size_t heads, std::size_t head_size, const float* cos,
             const float* sin) {
     const std::size_t half = head_size / 2;
     for (std::size_t r = 0; r < rows; ++r, x += stride, cos += half, sin += half)
         for (std::size_t head = 0; head < heads; ++head) {
             float *left = x + head * head_size, *right = left + half;
-            for (std::size_t c = 0; c < half; ++c) {
-                const float left_value = left[c], right_value = right[c];
-                left[c] = left_value * cos[c] - right_value * sin[c];
-                right[c] = right_value * cos[c] + left_value * sin[c];
-            }
+            for (std::size_t c = 0; c < half; c += LANES)
+                rotate_lanes(left + c, right + c, cos + c, sin + c, half - c < LANES ? half - c : LANES);
         }
 }
 

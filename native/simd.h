@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#if !defined(PODIUM_DOT_PLAIN)
+#if defined(PODIUM_DOT_SMULL) || defined(PODIUM_DOT_SDOT) || defined(PODIUM_DOT_USMMLA)
+#define PODIUM_NEON
+#include <arm_neon.h>
+#elif !defined(PODIUM_DOT_PLAIN)
 #include <immintrin.h>
 #endif
 
@@ -45,6 +48,23 @@ static inline void store_partial(float* target, Floats x, std::size_t count) {
     std::memcpy(target, &x, count * sizeof(float));
 }
 
+// Stores the lowest byte of each of the first `count` lanes.
+static inline void store_bytes(std::uint8_t* target, Ints x, std::size_t count) {
+#if PODIUM_VECTOR_BYTES == 64
+    const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)x);
+    std::memcpy(target, &bytes, count);
+#elif defined(PODIUM_NEON)
+    const uint16x4_t halves = vmovn_u32((uint32x4_t)x);
+    const uint8x8_t bytes = vmovn_u16(vcombine_u16(halves, halves));
+    if (count == LANES)
+        std::memcpy(target, &bytes, LANES);  // one instruction
+    else
+        std::memcpy(target, &bytes, count);
+#else
+    for (std::size_t lane = 0; lane < count; ++lane) target[lane] = static_cast<std::uint8_t>(x[lane]);
+#endif
+}
+
 // Loads LANES numbers of 16 bits as float32, which changes none of them.
 static inline Floats load_bfloat16(const std::uint16_t* source) {
     typedef std::uint16_t Halves __attribute__((vector_size(PODIUM_VECTOR_BYTES / 2)));
@@ -70,6 +90,8 @@ static inline Floats load_float16(const std::uint16_t* source) {
     return (Floats)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(source)));
 #elif PODIUM_VECTOR_BYTES == 32
     return (Floats)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(source)));
+#elif defined(PODIUM_NEON)
+    return (Floats)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(source)));
 #else
     Floats values;
     for (std::size_t lane = 0; lane < LANES; ++lane) values[lane] = widen_float16(source[lane]);
@@ -84,6 +106,20 @@ static inline Floats broadcast(float x) {
     return (Floats)_mm256_set1_ps(x);
 #else
     return Floats{x, x, x, x};
+#endif
+}
+
+// x * y + z, rounded once on every set but "portable". The compiler also fuses a product and the sum that it is added to, but not
+// if the product is used twice, and if both sides of a sum are products, it selects one. So such sums are written with this.
+static inline Floats multiply_add(Floats x, Floats y, Floats z) {
+#if PODIUM_VECTOR_BYTES == 64
+    return (Floats)_mm512_fmadd_ps((__m512)x, (__m512)y, (__m512)z);
+#elif PODIUM_VECTOR_BYTES == 32
+    return (Floats)_mm256_fmadd_ps((__m256)x, (__m256)y, (__m256)z);
+#elif defined(PODIUM_NEON)
+    return (Floats)vfmaq_f32((float32x4_t)z, (float32x4_t)x, (float32x4_t)y);
+#else
+    return x * y + z;
 #endif
 }
 

@@ -107,7 +107,7 @@ DIALECT = Dialect(
     name="made-up",
     title="Made up",
     paths=("/made-up/order",),
-    fields=(QUERY, Field("items", STRINGS, "documents", required=True), Field("most", COUNT, "limit")),
+    fields=(QUERY, Field("items", STRINGS, argument="documents", required=True), Field("most", COUNT, argument="limit")),
     reply=reply,
     error=error,
     reply_schema=object_schema({"order": {"type": "array", "items": {"type": "integer"}}}),

@@ -255,27 +255,52 @@ def test_cancelled_call_leaves_nothing_running_and_ends_the_attempt():
         asyncio.run(cancel_a_call(fallback))
         assert len(second.calls) == 1
         wait_until(lambda: len(server.requests) == 2)
-        assert fallback._circuits[0].may_begin()
+        assert fallback._circuits[0].begin() is not None
 
 
 def test_only_one_of_many_threads_tries_an_open_circuit():
     clock = Clock()
     circuit = Circuit(failures=1, seconds=1, clock=clock)
-    circuit.record_failure()
+    circuit.record_failure(circuit.begin())
     clock.time = 1.0
     barrier = threading.Barrier(8)
 
-    def try_to_begin(_):
+    def begin(_):
         barrier.wait()
-        return circuit.may_begin()
+        return circuit.begin()
 
     with ThreadPoolExecutor(8) as pool:
-        assert sorted(pool.map(try_to_begin, range(8))) == [False] * 7 + [True]
-    circuit.abandon()
-    assert circuit.may_begin()
-    circuit.record_success()
-    assert circuit.may_begin()
-    assert circuit.may_begin()
+        (trial,) = [call for call in pool.map(begin, range(8)) if call is not None]
+    circuit.abandon(trial)
+    circuit.record_success(circuit.begin())
+    assert circuit.begin() is not None
+    assert circuit.begin() is not None
+
+
+@pytest.mark.parametrize("end", [Circuit.abandon, Circuit.record_failure], ids=["abandoned", "failed"])
+def test_call_that_began_before_the_circuit_opened_does_not_end_the_trial(end):
+    clock = Clock()
+    circuit = Circuit(failures=1, seconds=1, clock=clock)
+    early = circuit.begin()
+    circuit.record_failure(circuit.begin())
+    clock.time = 1.0
+    trial = circuit.begin()
+    end(circuit, early)
+    clock.time = 10.0
+    assert circuit.begin() is None
+    circuit.record_success(trial)
+    assert circuit.begin() is not None
+
+
+def test_reason_says_if_another_call_is_the_trial():
+    clock = Clock()
+    fallback = Fallback(FunctionScorer(fail), WordOverlap(), failures=1, seconds=10, clock=clock)
+    fallback.score(QUERY, TEXTS)
+    clock.time = 9.9
+    assert fallback.score(QUERY, TEXTS).reasons[0].endswith("it is tried again in 1 s")
+    clock.time = 10.0
+    fallback._circuits[0].begin()
+    assert fallback.score(QUERY, TEXTS).reasons[0].endswith("another call is trying it again")
 
 
 @given(outcomes=st.lists(st.booleans(), max_size=30), failures=st.integers(1, 4))
@@ -283,11 +308,12 @@ def test_circuit_is_open_exactly_after_the_number_of_failures_in_a_row(outcomes,
     circuit = Circuit(failures=failures, clock=Clock())
     in_a_row = 0
     for is_success in outcomes:
-        assert circuit.may_begin() == (in_a_row < failures)
-        if in_a_row >= failures:
+        call = circuit.begin()
+        assert (call is not None) == (in_a_row < failures)
+        if call is None:
             break
         in_a_row = 0 if is_success else in_a_row + 1
-        (circuit.record_success if is_success else circuit.record_failure)()
+        (circuit.record_success if is_success else circuit.record_failure)(call)
 
 
 def test_threads_share_a_fallback():

@@ -54,6 +54,15 @@ def test_row_with_an_impossible_number_of_tokens_is_not_stored(url, tokens):
 
 
 @NEEDS_REDIS
+def test_row_with_an_impossible_passage_is_not_stored(url):
+    store = RedisScores(url)
+    passage = {"passage_start": 0, "passage_end": 2**31, "passage_score": 0.5}
+    store.put({b"impossible": row_with_value(1.0)._replace(**passage), b"possible": row_with_value(2.0)})
+    assert store.get([b"impossible", b"possible"]) == {b"possible": row_with_value(2.0)}
+    store.close()
+
+
+@NEEDS_REDIS
 def test_row_of_an_earlier_version_is_read(url):
     redis.Redis.from_url(url).set(PREFIX + b"old".hex(), struct.pack("<ddii", 0.5, -1.0, 7, 2))
     expected = row_with_value(0.5)._replace(raw=-1.0, tokens=7, dropped_tokens=2)

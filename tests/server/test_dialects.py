@@ -129,7 +129,7 @@ def test_truncated_documents_are_reported(server):
     assert dropped_tokens[1] is None
     warnings = reply.json()["meta"]["warnings"]
     assert "1 of 2 documents are longer than the model reads; see dropped_tokens" in warnings
-    assert "max_tokens_per_doc is not applied: more than 100 tokens were read of 1 documents" in warnings
+    assert "max_tokens_per_doc is not applied: the model read more than 100 tokens of each of 1 documents" in warnings
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def key_indentation(depths):
 )
 def test_size_of_document_includes_indentation(document, character_count):
     """The numbers of the deep list have 16 counted spaces before them, and the three lines of text have 6."""
-    assert sizes.document_size(document).characters == character_count
+    assert sizes.document_size(document).character_count == character_count
 
 
 @pytest.mark.parametrize("depth", [200, 31], ids=["too deep to be read", "deep"])

@@ -8,10 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+import podium
+from fakes import WordOverlap
 from loopback import wait_until
 from podium.server.dialects.call import Refusal
 from podium.server.models import Models
 from podium.server.settings import Settings
+from podium.server.threads import reranker_with_threads
 from redisearch import TEXT_INFO, answering
 from resp import FakeRedis
 from serving import REQUEST, ServerThread, WaitingScorer, connect, http_request, rerankers
@@ -74,6 +77,25 @@ def test_names_with_the_same_options_share_a_model():
         assert mini is not short
         assert server.state.models.distinct_rerankers == [mini, short]
         assert server.post("/v2/rerank", REQUEST | {"model": "any"}).status_code == 200
+
+
+def test_blocking_reranker_with_two_names_is_one():
+    """Otherwise the server would count it as two models, and each would have its own threads."""
+    reranker = podium.Reranker(WordOverlap())
+    models = Models({"one": reranker, "*": reranker})
+    assert models.rerankers["one"] is models.rerankers["*"]
+    assert len(models.distinct_rerankers) == 1
+
+
+def test_closing_ends_the_threads_of_a_blocking_reranker():
+    async def rank_after_close():
+        reranker = reranker_with_threads(podium.Reranker(WordOverlap()))
+        await reranker.arerank("q", ["a"])
+        await reranker.scorer.aclose()
+        with pytest.raises(RuntimeError, match="after shutdown"):
+            await reranker.arerank("q", ["a"])
+
+    asyncio.run(rank_after_close())
 
 
 def test_closing_closes_the_index(tmp_path):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from podium.tuning.grid import Setting, Space, grid
-from podium.tuning.selection import best_candidate, folds_of, selection
+from podium.tuning.selection import folds_of, preferred_index, selection
 
 
 def by_index(index):
@@ -22,21 +22,21 @@ def noisy_values(gains, query_count=200, noise=0.05, seed=0):
     return np.stack([queries + gain + generator.normal(0, noise, query_count) for gain in gains])
 
 
-def test_clear_gain_is_best_candidate():
-    assert best_candidate(noisy_values([0.0, 0.01, 0.1]), by_index) == 2
+def test_setting_with_a_clear_gain_is_preferred():
+    assert preferred_index(noisy_values([0.0, 0.01, 0.1]), by_index) == 2
 
 
-def test_simplest_setting_within_noise_of_the_best_is_best_candidate():
+def test_simplest_setting_within_noise_of_the_best_is_preferred():
     values = noisy_values([0.0, 0.1, 0.1, 0.1])[[0, 1, 1, 1]]
-    assert best_candidate(values, lambda index: -index) == 3
-    assert best_candidate(values, by_index) == 1
+    assert preferred_index(values, lambda index: -index) == 3
+    assert preferred_index(values, by_index) == 1
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_rarely_selects_a_setting(seed):
     """Many settings of equal quality: the best one by chance is not selected, with few exceptions."""
     values = noisy_values([0.0] * 20, noise=0.05, seed=seed)
-    index = best_candidate(values, by_index)
+    index = preferred_index(values, by_index)
     gain = values[index] - values[0]
     assert index == 0 or gain.mean() > 2 * gain.std(ddof=1) / np.sqrt(len(gain))
 
@@ -52,7 +52,7 @@ def test_nested_estimate_of_noise_has_no_bias():
 
 def test_nested_estimate_of_a_real_gain():
     result = selection(noisy_values([0.0, 0.1]), by_index, folds_of(200, 5))
-    assert result.index == 1
+    assert result.selected_index == 1
     assert result.fold_indices == (1,) * 5
     assert result.gain.low < 0.1 < result.gain.high
     assert result.gain.p < 0.01
@@ -68,16 +68,16 @@ def test_fold_is_measured_with_the_setting_that_the_others_select():
     assert result.gain.mean == 0.0
 
 
-def test_candidate_whose_estimate_is_within_noise_is_not_selected():
+def test_preferred_setting_whose_estimated_gain_is_within_noise_is_not_selected():
     values = np.zeros((3, 20))
     values[1, :10] = 1.0  # best on the first ten queries,
     values[2, 10:] = 1.0  # and best on the others
     values[1, 10:] = values[2, :10] = -0.3
     folds = [list(range(10)), list(range(10, 20))]
     result = selection(values, by_index, folds)
-    assert result.candidate != 0
+    assert result.preferred_index != 0
     assert result.gain.mean < 0
-    assert result.index == 0
+    assert result.selected_index == 0
 
 
 @given(st.integers(1, 100), st.integers(2, 10))
@@ -101,10 +101,10 @@ def test_first_setting_of_the_grid_is_plain():
 
 
 def test_grid_has_each_part_only_if_it_can_help():
-    plain = grid(space(models=["a"], precisions={}, has_first_stage=False))
-    assert {(setting.part_count, setting.precision) for setting in plain} == {(0, None)}
-    assert {setting.candidates for setting in plain} == {100, 50, 20}
-    assert any(setting.passages for setting in grid(space(has_passages=["a"])))
+    smallest = grid(space(models=["a"], precisions={}))
+    assert {(setting.cheap, setting.passages, setting.embed, setting.precision) for setting in smallest} == {(None,) * 4}
+    assert {setting.candidates for setting in smallest} == {100, 50, 20}
+    assert any(setting.passages for setting in grid(space(truncating_models=["a"])))
     assert any(setting.embed for setting in grid(space(embed="e")))
     cascades = [setting for setting in grid(space()) if setting.cheap]
     assert {(setting.cheap, setting.model) for setting in cascades} == {("a", "b"), ("b", "a")}

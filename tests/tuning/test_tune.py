@@ -85,7 +85,7 @@ def test_each_pair_is_scored_once(folder, baseline):
 
     tuned = tune(collection, baseline, ["podium-mini"], candidates=30, open_bar=counting_bar)
     assert len(tuned.settings) > 10
-    assert tuned.means[0] < tuned.means[tuned.selection.index]
+    assert tuned.means[0] < tuned.means[tuned.selection.selected_index]
     pairs = sum(map(len, baseline.values()))
     assert sum(count for label, count in counts if label == "scoring with podium-mini") == pairs
     assert tuned.selection.gain.mean > 0
@@ -99,7 +99,7 @@ def test_workbench_has_the_same_order_as_the_loaded_file(folder, baseline, tmp_p
     write_stack(tmp_path / "stack.toml", setting, ["a comment"])
     collection = read_collection(folder)
     with Workbench(collection, baseline) as workbench, podium.load(tmp_path / "stack.toml") as reranker:
-        run = workbench.run(workbench.scores(setting), None)
+        run = workbench.ranked_run(workbench.scores(setting), None)
         for query_id in list(run)[:10]:
             ids = list(baseline[query_id])[:10]
             documents = [

@@ -20,6 +20,7 @@ from podium.evaluation.evaluate import first_stage_run
 from podium.evaluation.metrics import checked_metrics
 from podium.load import check_name, is_stack
 from podium.progress import bar
+from podium.tuning.grid import Setting
 from podium.tuning.tune import Tuned, write_stack
 from podium.tuning.tune import tune as tune_on
 
@@ -68,12 +69,12 @@ def tune(
     _check_arguments(names, out, metric)
     collection = read_collection(data, queries=queries, qrels=qrels)
     with (
-        first_stage(collection, run_file) as stage,
+        first_stage(collection, run_file) as search,
         bar(len(collection.queries), is_shown=True, label="searching") as advance,
     ):
-        baseline = first_stage_run(collection, stage, candidates, advance)
-    with contextlib.ExitStack() as stack:
-        store = stack.enter_context(contextlib.closing(SqliteScores(scores_file))) if scores_file else None
+        baseline = first_stage_run(collection, search, candidates, advance)
+    with contextlib.ExitStack() as files:
+        store = files.enter_context(contextlib.closing(SqliteScores(scores_file))) if scores_file else None
         tuned = tune_on(
             collection,
             baseline.run,
@@ -109,21 +110,25 @@ def _check_arguments(names: Sequence[str], out: str, metric: str) -> None:
 
 def _print(tuned: Tuned, collection: str, lines: Sequence[str], out: str) -> None:
     print(f"{collection}: {tuned.query_count} queries, {len(tuned.settings)} settings\n")
-    names = ["plain"] + (["selected" if tuned.selection.index else "candidate"] if tuned.selection.candidate else [])
-    settings = [tuned.plain, tuned.candidate][: len(names)]
-    means = [tuned.means[0], tuned.means[tuned.selection.candidate]]
-    seconds = [tuned.plain_seconds, tuned.candidate_seconds]
-    rows = list(zip(names, settings, means, seconds, strict=False))
+    selection = tuned.selection
     columns = ("", "setting", f"{tuned.metric} on these queries", "time per query")
-    print_rows(columns, [(name, str(setting), f"{mean:.4f}", f"{1000 * time:.1f} ms") for name, setting, mean, time in rows])
+    rows = [_row("plain", tuned.plain, tuned.means[0], tuned.plain_seconds)]
+    if selection.preferred_index != 0:
+        label = "preferred" if selection.selected_index == 0 else "selected"
+        rows.append(_row(label, tuned.preferred, tuned.means[selection.preferred_index], tuned.preferred_seconds))
+    print_rows(columns, rows)
     print()
-    if not tuned.selection.index:
+    if selection.selected_index == 0:
         print("no setting is better than the plain reranker by more than noise, so that was selected")
     for line in lines:
         print(line)
     print(f"written to {out}")
     if tuned.query_count < FEW_QUERIES:
         click.echo(f"note: with {tuned.query_count} queries, only large gains can be told from noise", err=True)
+
+
+def _row(label: str, setting: Setting, mean: float, seconds: float) -> tuple[str, ...]:
+    return label, str(setting), f"{mean:.4f}", f"{1000 * seconds:.1f} ms"
 
 
 def _gain(tuned: Tuned) -> str:
@@ -133,6 +138,6 @@ def _gain(tuned: Tuned) -> str:
 
 
 def _folds(tuned: Tuned) -> str:
-    counts = tuned.selection.fold_indices
-    same = sum(index == tuned.selection.candidate for index in counts)
-    return f"{same} of {len(counts)} folds have the same best setting"
+    fold_indices = tuned.selection.fold_indices
+    same_count = fold_indices.count(tuned.selection.preferred_index)
+    return f"{same_count} of {len(fold_indices)} folds have the same best setting"

@@ -83,26 +83,29 @@ class Budget(StepwiseScorer, WrappedScorer):
         meter = Meter(self.limits, self._price, self.scorer, began)
         plan = Plan(queries, texts_per_query, self.scorer)
         parts: list[list[Part]] = [[] for _ in queries]
-        probe_length = meter.probe_length(plan.next_texts, plan.next_lengths)
-        if probe_length is not None:
-            query, step, length = plan.probe(probe_length)
-            scored = yield from meter.measured(step, [length])
-            parts[query] += [Part((), scores, step.texts_per_query[0]) for scores in scored or ()]
+        probe_characters = meter.probe_length(plan.next_texts, plan.next_lengths)
+        if probe_characters is not None:
+            probe = plan.probe(probe_characters)
+            scored = yield from meter.measured(probe.step, [probe.length])
+            if scored is not None:
+                parts[probe.query_index].append(Part((), scored[0], probe.step.texts_per_query[0]))
         while count := meter.affordable_count(plan.next_texts, plan.next_lengths):
             lengths = plan.next_lengths[:count]
             positions_per_query, step = plan.take(count, progress)
             scored = yield from meter.measured(step, lengths)
             if scored is None:
                 break
-            for query_parts, part in zip(parts, map(Part, positions_per_query, scored, step.texts_per_query), strict=True):
-                query_parts.append(part)
+            for query_index, scores in enumerate(scored):
+                part = Part(positions_per_query[query_index], scores, step.texts_per_query[query_index])
+                parts[query_index].append(part)
         if progress:
             progress(plan.count_left)
         return [self._merged(query_parts, len(texts)) for query_parts, texts in zip(parts, texts_per_query, strict=True)]
 
     def _merged(self, parts: Sequence[Part], count: int) -> Scores:
         """Return the scores of a query's texts from those of its parts."""
-        scores = merged_scores(count, [(part.positions, _cost_and_values(part)) for part in parts if part.texts], self.scorer)
+        columns = [(part.positions, _scores_by_position(part)) for part in parts if part.texts]
+        scores = merged_scores(count, columns, self.scorer)
         reached_count = sum(len(part.positions) for part in parts)
         if reached_count < count:
             reason = f"the budget of {self.limits} was used up after {reached_count} of {count} documents"
@@ -134,7 +137,7 @@ def within(scorer: BaseScorer, limits: CallLimits, began: float) -> BaseScorer:
 
     A composition that compares documents with each other needs scores of all of them. There, the limits apply to a scorer
     inside it, for example to the strong one of a Cascade. If the scorer is a Budget, the lower limits apply. Raises
-    InvalidInput.
+    InvalidInput if `max_cost` is set and the price of the model is not known.
     """
     if limits.is_unlimited:
         return scorer
@@ -149,6 +152,6 @@ def within(scorer: BaseScorer, limits: CallLimits, began: float) -> BaseScorer:
     return scorer.limited(limited)
 
 
-def _cost_and_values(part: Part) -> Scores:
-    """Return the scores of a part. Those of a measurement, which has no positions, are without values."""
+def _scores_by_position(part: Part) -> Scores:
+    """Return the scores of a part. Those of a probe, which has no positions, only have its tokens and its cost."""
     return part.scores if part.positions else selected_scores(part.scores, ())

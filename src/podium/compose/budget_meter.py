@@ -24,14 +24,15 @@ from podium.types import Scores
 
 __all__ = ["Meter", "Part"]
 
-STEP_SHARE = 1 / 4  # of what is left of the budget, a step takes this share
-LEAST_SECONDS = 0.005  # or this time,
-LEAST_TOKENS = 500  # or this number of tokens, if it is more
-CLOCK_TOLERANCE = 0.001
-NEW_WEIGHT = 0.5  # the weight of the last step in the measured speed
+# A step takes a share of what is left of the budget, but at least LEAST_SECONDS or LEAST_TOKENS.
+STEP_SHARE = 1 / 4
+LEAST_SECONDS = 0.005
+LEAST_TOKENS = 500
+CLOCK_TOLERANCE = 0.001  # seconds by which a scorer may give up before the deadline
+NEW_WEIGHT = 0.5  # the weight of the last step in the average speed
 SLOW = 0.00025  # seconds per character, a millisecond per token: slower than nearly every model on one thread
-FORGOTTEN_SHARE = 0.1  # of the slowest speed of earlier calls, per step
-PROBE_CHARACTERS = 250  # of the first text that are scored first, if it may not be finished in time
+FORGOTTEN_SHARE = 0.1  # the remembered slowest speed decreases by this share in each faster step
+PROBE_CHARACTERS = 250  # the maximum length of a probe, the beginning of a text that is scored to measure the speed
 
 _slowest_speeds: dict[int, float] = {}
 """`id` of a scorer → the most seconds per character of its last steps in calls with a time budget."""
@@ -102,19 +103,21 @@ class Meter:
             return 0
         affordable_length = self._tokens_left / self._tokens_per_character
         length_share = max(self._tokens_left * STEP_SHARE, LEAST_TOKENS) / self._tokens_per_character
-        most = min(_count_within(itertools.accumulate(lengths), affordable_length), self._count_within_searches(texts))
-        share = _count_within(itertools.accumulate(lengths), length_share)
+        count = min(_count_within(itertools.accumulate(lengths), affordable_length), self._count_within_searches(texts))
+        share_count = _count_within(itertools.accumulate(lengths), length_share)
         if self._seconds_per_character is not None:
             seconds_share = max(seconds_left * STEP_SHARE, LEAST_SECONDS)
-            most = min(most, _count_within(self._thread_lengths(lengths), seconds_left / self._seconds_per_character))
-            share = min(share, _count_within(self._thread_lengths(lengths), seconds_share / self._seconds_per_character))
+            count = min(count, _count_within(self._thread_lengths(lengths), seconds_left / self._seconds_per_character))
+            share_count = min(
+                share_count, _count_within(self._thread_lengths(lengths), seconds_share / self._seconds_per_character)
+            )
         elif self._deadline is not None:
-            share = 0  # the first step has one text per thread
+            share_count = 0  # the first step has one text per thread
         if self._scorer.listwise:
-            return most
+            return count
         if self._scorer.is_remote:
-            return min(most, DOCUMENTS_PER_SEARCH)
-        return min(most, max(self._threads, share))
+            return min(count, DOCUMENTS_PER_SEARCH)
+        return min(count, max(self._threads, share_count))
 
     def measured(self, step: ScoreStep, lengths: Sequence[float]) -> Generator[Step, Any, list[Scores] | None]:
         """Perform a step for texts of these lengths. Its result is None if the time was over before there were scores."""
@@ -148,11 +151,12 @@ class Meter:
             yield max(longest, total / self._threads)
 
     def _count_within_searches(self, texts: Sequence[str]) -> int:
+        """Return for how many of the first texts the searches suffice that are left. A long text is billed as several."""
         if self._searches_left == math.inf:
             return len(texts)
         affordable = math.floor(self._searches_left) * DOCUMENTS_PER_SEARCH
-        units = itertools.accumulate(max(1, math.ceil(len(text) / CHARACTERS_PER_SEARCH_DOCUMENT)) for text in texts)
-        return _count_within(units, affordable)
+        billed_counts = (max(1, math.ceil(len(text) / CHARACTERS_PER_SEARCH_DOCUMENT)) for text in texts)
+        return _count_within(itertools.accumulate(billed_counts), affordable)
 
 
 def _remember_speed(scorer: BaseScorer, seconds_per_character: float) -> None:

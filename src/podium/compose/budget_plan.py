@@ -4,23 +4,38 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from podium.compose.stepwise import ScoreStep
 from podium.scorers import BaseScorer
 from podium.texts import Texts, documents_of, selected_texts
 from podium.types import Progress
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "Probe"]
 
-FIXED_CHARACTERS = 40  # a text takes about as long as if it had so many more characters
-CHARACTERS_READ_PER_TOKEN = 6  # at most about so many characters of a text are read per token of the model's maximum length
+FIXED_CHARACTERS = 40  # the time that every text takes besides that for its characters, as a number of characters
+CHARACTERS_READ_PER_TOKEN = 6  # a model with a maximum length of n tokens reads at most about 6 n characters of a text
+
+
+class Probe(NamedTuple):
+    """A step that scores only the beginning of a text, to measure how fast its scorer is.
+
+    `query_index` is the index of the text's query, and `length` the length that the step's time is proportional to.
+    """
+
+    query_index: int
+    step: ScoreStep
+    length: float
 
 
 class Plan:
-    """The order in which the texts of all queries are scored: all first texts, then all second ones, and so on.
+    """The order in which the texts of all queries are scored.
 
-    A hosted model gets a request per query, and a listwise scorer all texts of a query, so these get one query after the other.
-    A text's length is a number of characters that is proportional to the time that the text probably takes.
+    Usually all first texts come first, then all second ones, and so on. A step of a hosted or listwise scorer can have only the
+    texts of one query, so for these one query comes after another.
+
+    The time that a text takes is estimated from its length in characters, which is that of the query, of the text as far as the
+    model reads it, and of FIXED_CHARACTERS together.
     """
 
     def __init__(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], scorer: BaseScorer) -> None:
@@ -28,59 +43,70 @@ class Plan:
         self._texts_per_query = texts_per_query
         self._scorer = scorer
         self._has_one_query_per_step = scorer.is_remote or scorer.listwise
-        pairs = [(query, position) for query, texts in enumerate(texts_per_query) for position, _ in enumerate(texts)]
+        pairs = [(query_index, position) for query_index, texts in enumerate(texts_per_query) for position in range(len(texts))]
         self._pairs = pairs if self._has_one_query_per_step else sorted(pairs, key=lambda pair: pair[1])
-        reads_all = scorer.max_length is None or scorer.reads_passages
-        most = math.inf if reads_all else (scorer.max_length or 0) * CHARACTERS_READ_PER_TOKEN
-        self._texts = [texts_per_query[query][position] for query, position in self._pairs]
-        fixed_lengths = [self._fixed_length(query) for query in range(len(queries))]
-        self._lengths = [
-            fixed_lengths[query] + min(len(text), most) for (query, _), text in zip(self._pairs, self._texts, strict=True)
-        ]
-        self._next = 0
+        self._ordered_texts = [texts_per_query[query_index][position] for query_index, position in self._pairs]
+        self._lengths = self._text_lengths()
+        self._taken_count = 0
 
     @property
     def count_left(self) -> int:
-        return len(self._pairs) - self._next
+        return len(self._pairs) - self._taken_count
 
     @property
     def next_texts(self) -> Sequence[str]:
-        """The texts that a step can have, which are not all that are left if a step can have only one query."""
-        return self._texts[self._next : self._end]
+        """The texts that the next step may have: all that are left, or those of the next query if it can have only one."""
+        return self._ordered_texts[self._taken_count : self._end()]
 
     @property
     def next_lengths(self) -> Sequence[float]:
-        return self._lengths[self._next : self._end]
+        """The lengths of `next_texts`."""
+        return self._lengths[self._taken_count : self._end()]
 
     def take(self, count: int, progress: Progress | None) -> tuple[list[list[int]], ScoreStep]:
-        """Return the positions of the next texts, in a list per query, and the step that scores them."""
+        """Remove the next `count` texts from the plan, at most as many as `next_texts` has.
+
+        Return their positions, in a list per query, and the step that scores them.
+        """
         positions_per_query: list[list[int]] = [[] for _ in self._queries]
-        for query, position in self._pairs[self._next : self._next + count]:
-            positions_per_query[query].append(position)
-        self._next += count
-        texts = [
+        for query_index, position in self._pairs[self._taken_count : self._taken_count + count]:
+            positions_per_query[query_index].append(position)
+        self._taken_count += count
+        texts_per_query = [
             selected_texts(texts, positions)
             for texts, positions in zip(self._texts_per_query, positions_per_query, strict=True)
         ]
-        return positions_per_query, ScoreStep(self._scorer, self._queries, texts, progress)
+        return positions_per_query, ScoreStep(self._scorer, self._queries, texts_per_query, progress)
 
-    def probe(self, character_count: int) -> tuple[int, ScoreStep, float]:
-        """Return the query of the next text, and a step that scores only the beginning of that text, and the step's length.
-
-        The text stays in the plan.
-        """
-        query, position = self._pairs[self._next]
-        documents = documents_of(self._texts_per_query[query])
-        text = self._texts[self._next].lstrip()[:character_count]
+    def probe(self, character_count: int) -> Probe:
+        """Return the step that scores the first characters of the next text, which stays in the plan."""
+        query_index, position = self._pairs[self._taken_count]
+        documents = documents_of(self._texts_per_query[query_index])
+        text = self._ordered_texts[self._taken_count].lstrip()[:character_count]
         texts = [text] if documents is None else Texts([text], [documents[position]])
-        return query, ScoreStep(self._scorer, [self._queries[query]], [texts]), self._fixed_length(query) + len(text)
+        step = ScoreStep(self._scorer, [self._queries[query_index]], [texts])
+        return Probe(query_index, step, self._length_beside_text(query_index) + len(text))
 
-    def _fixed_length(self, query: int) -> int:
-        return len(self._queries[query]) + FIXED_CHARACTERS
+    def _text_lengths(self) -> list[float]:
+        """Return the length of each text in `_ordered_texts`."""
+        max_characters = math.inf
+        if self._scorer.max_length is not None and not self._scorer.reads_passages:
+            max_characters = self._scorer.max_length * CHARACTERS_READ_PER_TOKEN
+        return [
+            self._length_beside_text(query_index) + min(len(text), max_characters)
+            for (query_index, _), text in zip(self._pairs, self._ordered_texts, strict=True)
+        ]
 
-    @property
+    def _length_beside_text(self, query_index: int) -> int:
+        return len(self._queries[query_index]) + FIXED_CHARACTERS
+
     def _end(self) -> int:
-        if not (self._has_one_query_per_step and self.count_left):
-            return len(self._pairs)
-        query = self._pairs[self._next][0]
-        return next((i for i in range(self._next, len(self._pairs)) if self._pairs[i][0] != query), len(self._pairs))
+        """Return the position after the last text that the next step may have."""
+        count = len(self._pairs)
+        if not self._has_one_query_per_step or not self.count_left:
+            return count
+        next_query_index, _ = self._pairs[self._taken_count]
+        for index in range(self._taken_count, count):
+            if self._pairs[index][0] != next_query_index:
+                return index
+        return count

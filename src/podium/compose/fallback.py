@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from podium.compose.circuit import Circuit
 from podium.compose.combined import CombinedScorer
 from podium.compose.components import Component
-from podium.compose.stepwise import ScoreStep, Steps
+from podium.compose.stepwise import ScoreStep, Step, Steps
 from podium.deadlines import is_over
 from podium.errors import (
     Argument,
@@ -33,15 +33,15 @@ FAILURES = (DeadlineExceeded, RateLimited, ProviderUnavailable, TimeoutError, Co
 
 
 class Fallback(CombinedScorer):
-    """A scorer that calls the first of `scorers`, and after a failure of that the next one.
+    """A scorer that calls the first of `scorers`, and after a failure the next one.
 
     Failures are timeouts, 429 after all retries, 5xx and refused connections. All other errors are raised: another scorer would
-    not accept wrong arguments either, and a rejected key must be noticed. If all scorers fail, the documents keep their order
-    and have no scores (`or_keep_order`), or the last error is raised. `ranking.model`, `ranking.degraded` and `ranking.reasons`
-    say what happened.
+    not accept wrong arguments either, and a rejected key must be noticed. If no scorer succeeds, the documents keep their order
+    and have no scores. With `or_keep_order=False`, that is an error instead: the last failure, or ProviderUnavailable if that
+    is an error of Python or no scorer was called. `ranking.model`, `ranking.degraded` and `ranking.reasons` say what happened.
 
-    Each scorer has a circuit breaker: after `failures` failures in a row, it is not called for `seconds`, and then one call
-    tries it again. `clock` is that of `time`. Safe to share between threads and event loops.
+    Each scorer has a circuit breaker: after `failures` failures in a row, it is not called for `seconds`. Then one call tries
+    it again. `clock` returns the time in seconds. Safe to share between threads and event loops.
 
     A scorer's own timeout and retries decide how long a failure takes. So give all scorers but the last a short timeout.
     """
@@ -104,48 +104,64 @@ class Fallback(CombinedScorer):
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
-        results: list[Scores | None] = [None if texts else Scores(()) for texts in texts_per_query]
+        results: list[Scores | None] = [None if texts else Scores(()) for texts in texts_per_query]  # None: not scored yet
         reasons: list[list[str]] = [[] for _ in queries]
-        error: Exception | None = None
-        for number, (scorer, circuit) in enumerate(zip(self.scorers, self._circuits, strict=True)):
-            missing = [index for index, scores in enumerate(results) if scores is None]
-            for group in _groups(scorer, missing):
-                if not circuit.may_begin():
-                    for index in group:
-                        reasons[index].append(_open_reason(scorer, circuit))
+        last_error: Exception | None = None
+        for scorer, circuit in zip(self.scorers, self._circuits, strict=True):
+            unscored_indices = [index for index, scores in enumerate(results) if scores is None]
+            for indices in _groups(scorer, unscored_indices):
+                group_queries = [queries[index] for index in indices]
+                group_texts = [texts_per_query[index] for index in indices]
+                # Other scorers score one query per step. Its progress is reported after the step, and not if the step fails.
+                step_progress = progress if scorer.schedules_together else None
+                result = yield from _attempt(circuit, ScoreStep(scorer, group_queries, group_texts, step_progress))
+                if isinstance(result, _Failure):
+                    last_error = result.error or last_error
+                    for index in indices:
+                        reasons[index].append(result.reason)
                     continue
-                try:
-                    group_scores = yield ScoreStep(
-                        scorer,
-                        [queries[index] for index in group],
-                        [texts_per_query[index] for index in group],
-                        progress if scorer.schedules_together else None,
-                    )
-                except FAILURES as failure:
-                    if is_over():  # the call's budget was too short, which says nothing about the scorer
-                        circuit.abandon()
-                        raise _late_error(scorer) from failure
-                    circuit.record_failure()
-                    error = failure
-                    for index in group:
-                        reasons[index].append(_failure_reason(scorer, failure))
-                except BaseException:  # also GeneratorExit, which is raised here if the call is cancelled
-                    circuit.abandon()
-                    raise
-                else:
-                    circuit.record_success()
-                    for index, scores in zip(group, group_scores, strict=True):
-                        results[index] = _with_reasons(scores, scorer, reasons[index]) if number else scores
-                    if progress and not scorer.schedules_together:
-                        progress(sum(len(texts_per_query[index]) for index in group))
+                for index, scores in zip(indices, result, strict=True):
+                    results[index] = _attributed(scores, scorer, reasons[index]) if reasons[index] else scores
+                if progress and not scorer.schedules_together:
+                    progress(sum(map(len, group_texts)))
         if not self.or_keep_order and None in results:
-            if isinstance(error, PodiumError):
-                raise error
-            raise _unavailable(reasons) from error
+            if isinstance(last_error, PodiumError):
+                raise last_error
+            raise _unavailable(reasons) from last_error
         return [
             _unscored(len(texts), query_reasons) if scores is None else scores
             for scores, texts, query_reasons in zip(results, texts_per_query, reasons, strict=True)
         ]
+
+
+class _Failure(NamedTuple):
+    """Why a scorer did not score. `error` is None if it was not called."""
+
+    reason: str
+    error: Exception | None = None
+
+
+def _attempt(circuit: Circuit, step: ScoreStep) -> Generator[Step, Any, list[Scores] | _Failure]:
+    """Score with the scorer of a step if its circuit allows it. The result is the scores of each query, or a failure.
+
+    Raises the errors that are not failures, and DeadlineExceeded if the budget of the call is over.
+    """
+    call = circuit.begin()
+    if call is None:
+        return _Failure(_open_reason(step.scorer, circuit))
+    try:
+        scores_per_query: list[Scores] = yield step
+    except FAILURES as error:
+        if is_over():  # the call's budget was too short, which says nothing about the scorer
+            circuit.abandon(call)
+            raise _late_error(step.scorer) from error
+        circuit.record_failure(call)
+        return _Failure(_failure_reason(step.scorer, error), error)
+    except BaseException:  # also GeneratorExit, which is raised here if the call is cancelled
+        circuit.abandon(call)
+        raise
+    circuit.record_success(call)
+    return scores_per_query
 
 
 def _fallback(scorers: Sequence[Scorer], **options: Any) -> Fallback:
@@ -170,8 +186,8 @@ def _groups(scorer: BaseScorer, indices: list[int]) -> list[list[int]]:
     return [[index] for index in indices]
 
 
-def _with_reasons(scores: Scores, scorer: BaseScorer, reasons: Sequence[str]) -> Scores:
-    """Return the scores of a scorer that is not the first one."""
+def _attributed(scores: Scores, scorer: BaseScorer, reasons: Sequence[str]) -> Scores:
+    """Return scores that name the model that computed them, and the reasons why the scorers before it did not."""
     has_model = scores.model is not None
     return replace(
         scores,
@@ -194,7 +210,9 @@ def _failure_reason(scorer: BaseScorer, error: Exception) -> str:
 
 
 def _open_reason(scorer: BaseScorer, circuit: Circuit) -> str:
-    return f"{scorer.model} was not called because it had failed repeatedly; it is tried again in {circuit.seconds_left:.0f} s"
+    seconds = math.ceil(circuit.seconds_left)
+    next_trial = f"it is tried again in {seconds} s" if seconds else "another call is trying it again"
+    return f"{scorer.model} was not called because it had failed repeatedly; {next_trial}"
 
 
 def _late_error(scorer: BaseScorer) -> DeadlineExceeded:
@@ -204,6 +222,9 @@ def _late_error(scorer: BaseScorer) -> DeadlineExceeded:
 
 
 def _unavailable(reasons: Sequence[Sequence[str]]) -> ProviderUnavailable:
-    """Return the error of a call in which a user's scorer failed, or in which no scorer was called."""
-    problem = "; ".join(next(filter(None, reasons)))
+    """Return the error of a call in which a user's scorer failed, or in which no scorer was called.
+
+    `reasons` are those of each query. The message has the reasons of the first query that has some.
+    """
+    problem = "; ".join(next(query_reasons for query_reasons in reasons if query_reasons))
     return ProviderUnavailable(f"{problem}; try again later, or use ", Argument("or_keep_order", True))

@@ -203,14 +203,14 @@ class Passages(StepwiseScorer, WrappedScorer):
             if not dropped:
                 continue
             part = parts[position]
-            text = texts[part.text]
+            text = texts[part.text_index]
             if text.starts is None and len(text.windows) == 1:
-                texts[part.text] = text = text.divided(self._counter.token_starts([text.text])[0], None)
+                texts[part.text_index] = text = text.divided(self._counter.token_starts([text.text])[0], None)
                 new_windows = text.windows
             else:
                 new_windows = halves(text.text, part.window)
             if len(new_windows) > 1:
-                longer[position] = [Part(part.text, window) for window in new_windows]
+                longer[position] = [Part(part.text_index, window) for window in new_windows]
         return longer
 
     def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
@@ -287,8 +287,8 @@ def _field_text(document: Any, name: str) -> str:
 
 def _window_texts(parts: Sequence[Part], texts: Sequence[DividedText]) -> Texts:
     """Return the texts of windows, with the documents that they come from."""
-    window_texts = [_with_title(texts[part.text], part.window) for part in parts]
-    return Texts(window_texts, [texts[part.text].document for part in parts])
+    window_texts = [_with_title(texts[part.text_index], part.window) for part in parts]
+    return Texts(window_texts, [texts[part.text_index].document for part in parts])
 
 
 def _with_title(text: DividedText, window: Window) -> str:

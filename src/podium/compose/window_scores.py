@@ -22,7 +22,7 @@ def document_scores(texts: Sequence[DividedText], parts: Sequence[Part], scores:
     """
     positions: list[list[int]] = [[] for _ in texts]  # the windows of each text, best first
     for position in order_of(scores):
-        positions[parts[position].text].append(position)
+        positions[parts[position].text_index].append(position)
     all_windows = [part.window for part in parts]
     best = [text_positions[0] for text_positions in positions]
     scored = is_scored(scores)

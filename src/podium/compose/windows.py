@@ -17,7 +17,7 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The characters of a text from `start` to before `end`. It neither begins nor ends with white space."""
+    """The characters of a text from `start` to before `end`."""
 
     start: int
     end: int
@@ -27,9 +27,10 @@ class Window:
 class DividedText:
     """A text to be scored.
 
-    - `room`, `overlap`: how many tokens a window has beside the title, and how many it repeats of the previous one.
-    - `starts`: the positions of its tokens, None if it is one window.
-    - `windows`: its windows in the first round.
+    - `room`: how many tokens a window may have, which is what the title leaves of the model's maximum length.
+    - `overlap`: how many tokens of the previous window a window may repeat.
+    - `starts`: the position of each token's first character, None if the text was not divided.
+    - `windows`: its first windows. A window of which the model drops tokens is divided again.
     """
 
     text: str
@@ -41,53 +42,67 @@ class DividedText:
     windows: Sequence[Window] = ()
 
     def divided(self, starts: Sequence[int], max_passages: int | None) -> DividedText:
-        """Return the text with windows at the ends of sentences."""
+        """Return the text with windows that begin and end with sentences, the first `max_passages` of them.
+
+        `starts` are the positions of its tokens. A blank text is not divided.
+        """
         text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
         return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
 
     def undivided(self) -> DividedText:
+        """Return the text with one window, which has all of its characters."""
         return replace(self, starts=None, windows=[Window(0, len(self.text))])
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A window of the text with the index `text` in the query's texts."""
+    """A window of one of the query's texts. `text_index` is the position of that text among them."""
 
-    text: int
+    text_index: int
     window: Window
 
 
 def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> list[Window]:
-    """Return windows of at most `size` tokens that cover the text. The next window repeats at most `overlap` tokens.
+    """Return windows of at most `size` tokens that cover the text, without white space at their ends.
 
-    `starts` are the positions of the first characters of the text's tokens. Windows begin and end with sentences. Only a
-    sentence of more than `size` tokens is divided, at white space if possible.
+    The next window repeats at most `overlap` tokens. `starts` are the positions of the first characters of the text's tokens.
+    Windows begin and end with sentences. Only a sentence of more than `size` tokens is divided, at white space if possible.
     """
     pieces = [
         (start, end)
-        for sentence in sentence_ranges(text)
-        for start, end in _pieces(text, starts, *sentence, size)
+        for sentence_start, sentence_end in sentence_ranges(text)
+        for start, end in _pieces(text, starts, sentence_start, sentence_end, size)
         if not text[start:end].isspace()
     ]
     counts = [token_count(starts, start, end) for start, end in pieces]
     result = []
-    first = 0
-    while first < len(pieces):
-        begin = first
-        end = begin + 1
-        total = counts[begin]
-        while end < len(pieces) and total + counts[end] <= size:
-            total += counts[end]
-            end += 1
-        result += _without_space(text, pieces[begin][0], pieces[end - 1][1])
-        if end == len(pieces):
+    first_piece = 0
+    while first_piece < len(pieces):
+        end_piece = first_piece + 1
+        total = counts[first_piece]
+        while end_piece < len(pieces) and total + counts[end_piece] <= size:
+            total += counts[end_piece]
+            end_piece += 1
+        result += _without_space(text, pieces[first_piece][0], pieces[end_piece - 1][1])
+        if end_piece == len(pieces):
             break
-        first = end
-        room = min(overlap, size - counts[end])  # the next window must have room for a new piece
-        while first - 1 > begin and counts[first - 1] <= room:
-            first -= 1
-            room -= counts[first]
+        repeatable = min(overlap, size - counts[end_piece])  # The next window must have room for a new piece.
+        first_piece = _first_repeated(counts, first_piece, end_piece, repeatable)
     return result
+
+
+def _first_repeated(counts: Sequence[int], first_piece: int, end_piece: int, repeatable: int) -> int:
+    """Return the first piece of the window after that of the pieces `first_piece` to before `end_piece`.
+
+    It repeats the last of these pieces, as many as have at most `repeatable` tokens together. `counts` are the numbers of
+    tokens of all pieces.
+    """
+    piece = end_piece
+    # The next window begins later than this one, or the windows would never end.
+    while piece - 1 > first_piece and counts[piece - 1] <= repeatable:
+        piece -= 1
+        repeatable -= counts[piece]
+    return piece
 
 
 def token_count(starts: Sequence[int], start: int, end: int) -> int:
@@ -96,7 +111,10 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
 
 
 def halves(text: str, window: Window) -> list[Window]:
-    """Return two windows that cover a window, divided at the white space nearest to its middle. One if it has one character."""
+    """Return two windows that cover a window, divided at the white space nearest to its middle.
+
+    A window of one character is not divided.
+    """
     middle = (window.start + window.end) // 2
     if middle == window.start:
         return [window]
@@ -109,7 +127,7 @@ def _pieces(text: str, starts: Sequence[int], start: int, end: int, size: int) -
     """Yield the start and end of parts of a sentence with at most `size` tokens each."""
     while token_count(starts, start, end) > size:
         cut = _cut(text, starts, start, size)
-        if cut >= end:
+        if cut >= end:  # The last character has all of these tokens.
             break
         yield start, cut
         start = cut
@@ -117,18 +135,23 @@ def _pieces(text: str, starts: Sequence[int], start: int, end: int, size: int) -
 
 
 def _cut(text: str, starts: Sequence[int], start: int, size: int) -> int:
-    """Return a position after at most `size` tokens that begin at `start` or later, if possible after white space."""
+    """Return where to cut a sentence so that the part from `start` has at most `size` tokens.
+
+    The cut is after the last white space in the second half of these tokens, or else before the next token. A single character
+    with more than `size` tokens is not divided.
+    """
     first = bisect.bisect_left(starts, start)
     limit = int(starts[first + size])
-    if limit <= start:  # several tokens of one character; it is not divided
-        limit = int(starts[bisect.bisect_right(starts, start)]) if starts[-1] > start else len(text)
-    earliest = int(starts[first + size // 2])
-    spaces = [match.end() for match in _SPACE.finditer(text, earliest, limit)]
+    if limit <= start:
+        next_token = bisect.bisect_right(starts, start)
+        limit = int(starts[next_token]) if next_token < len(starts) else len(text)
+    second_half = int(starts[first + size // 2])
+    spaces = [match.end() for match in _SPACE.finditer(text, second_half, limit)]
     return spaces[-1] if spaces and spaces[-1] > start else limit
 
 
 def _without_space(text: str, start: int, end: int) -> list[Window]:
-    """Return the window of these characters without white space at its ends, none if it is blank."""
+    """Return a list with the window of these characters without white space at its ends. It is empty if they are blank."""
     part = text[start:end]
     stripped = part.strip()
     begin = start + len(part) - len(part.lstrip())

@@ -16,8 +16,7 @@ __all__ = ["PREFIX", "RedisEncodings", "ValueStore", "redis_encodings"]
 PREFIX = "podium:encoding:1:"  # 1 is the version of the encodings' layout
 CHECKSUM_BYTES = 4
 BATCH_BYTES = 8_000_000  # about how many bytes of encodings one call writes
-# How many encodings one call reads. They have about 5 MB, which Redis sends in much less than the half second of a call.
-BATCH_KEYS = 512
+BATCH_KEYS = 512  # how many encodings one call reads: about 5 MB, for which RedisValues waits long enough
 
 
 class ValueStore(Protocol):
@@ -47,7 +46,7 @@ class RedisEncodings:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         encodings: dict[bytes, Buffer] = {}
-        with contextlib.suppress(PodiumError):  # The caller computes the encodings that were not read.
+        with contextlib.suppress(PodiumError):  # The caller computes the encodings that could not be read.
             for begin in range(0, len(keys), BATCH_KEYS):
                 batch = keys[begin : begin + BATCH_KEYS]
                 for key, value in zip(batch, self._values.get(self._names(batch)), strict=True):
@@ -59,7 +58,7 @@ class RedisEncodings:
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
         batch: dict[str, bytes] = {}
         batch_bytes = 0
-        try:
+        with contextlib.suppress(PodiumError):  # Encodings that were not stored are computed again when they are needed.
             for key, encoding in encodings.items():
                 batch[self._name(key)] = bytes(encoding) + _checksum(encoding)
                 batch_bytes += len(encoding)
@@ -69,8 +68,6 @@ class RedisEncodings:
                     batch_bytes = 0
             if batch:
                 self._values.set(batch)
-        except PodiumError:
-            pass  # The store of values logs the error. The encodings are computed again when they are needed.
 
     def delete(self, keys: Iterable[bytes]) -> None:
         """Delete encodings. Raises PodiumError if Redis is slow or down."""
@@ -87,7 +84,7 @@ class RedisEncodings:
 
 
 def redis_encodings(url: str) -> RedisEncodings:
-    """Return a store on the Redis at a URL. Raises InvalidInput if the URL is not that of a Redis."""
+    """Return a store on the Redis at a URL. Raises InvalidInput if it is not a URL of Redis, and MissingPackage."""
     return RedisEncodings(RedisValues(url, purpose="the store of encodings"))
 
 

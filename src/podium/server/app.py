@@ -45,7 +45,7 @@ def create_app(
     rerankers: Mapping[str, Reranker] | None = None,
     source: Source | None = None,
     dialects: Sequence[Dialect] = DIALECTS,
-    on_failure: Callable[[BaseException], None] | None = None,
+    on_failure: Callable[[Exception], None] | None = None,
 ) -> Starlette:
     """Return the application. It serves `rerankers` by their names, or loads the models of the settings when it starts.
 
@@ -72,6 +72,7 @@ def create_app(
 
 
 def _routes(dialects: Sequence[Dialect]) -> list[Route]:
+    """Return the routes. Those with `endpoint` check the API key, and are counted and logged; the others are open to all."""
     paths = dict.fromkeys(path for dialect in dialects for path in dialect.paths)
     return [
         *(Route(path, endpoint(rerank), methods=["POST"]) for path in paths),
@@ -93,7 +94,7 @@ def _routes(dialects: Sequence[Dialect]) -> list[Route]:
 
 
 @contextlib.asynccontextmanager
-async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | None) -> AsyncIterator[None]:
+async def _lifespan(state: State, on_failure: Callable[[Exception], None] | None) -> AsyncIterator[None]:
     """Begin to load the models, while requests are already accepted. Close the models when the application stops."""
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(EXECUTOR_THREADS, thread_name_prefix="podium-server"))
     load_task = asyncio.ensure_future(_load_models(state, on_failure))
@@ -104,7 +105,8 @@ async def _lifespan(state: State, on_failure: Callable[[BaseException], None] | 
         await state.models.close()
 
 
-async def _load_models(state: State, on_failure: Callable[[BaseException], None] | None) -> None:
+async def _load_models(state: State, on_failure: Callable[[Exception], None] | None) -> None:
+    """Load the models of the settings. Call `on_failure` with an error, or raise it if there is no such function."""
     start = time.monotonic()
     try:
         await state.models.load(state.settings)
@@ -116,6 +118,7 @@ async def _load_models(state: State, on_failure: Callable[[BaseException], None]
 
 
 def _cors(settings: Settings) -> list[Middleware]:
+    """Return the middleware that lets pages of other origins call this server, if the settings name such origins."""
     if not settings.cors_origins:
         return []
     return [
@@ -131,7 +134,8 @@ def _cors(settings: Settings) -> list[Middleware]:
 class _CorrectPaths:
     """Middleware that corrects the paths of clients that join a base URL and a path without care.
 
-    A base URL that ends in a slash gives `//rerank`. A base URL that already has a version gives `/v1/v2/rerank`.
+    `//rerank`, `/rerank/` and `/v1/v2/rerank` become `/rerank`, `/rerank` and `/v2/rerank`. The second version of the last one
+    is that of the path, and the first one belongs to the base URL.
     """
 
     def __init__(self, app: ASGIApp) -> None:

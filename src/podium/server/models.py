@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from podium.load import load
+from podium.load import load as load_reranker
 from podium.places import load_source
 from podium.ranking import Reranker
 from podium.server.dialects.call import Refusal
@@ -28,10 +28,11 @@ class Models:
     """
 
     def __init__(self, rerankers: Mapping[str, Reranker], source: Source | None = None) -> None:
-        self.rerankers = {name: reranker_with_threads(reranker) for name, reranker in rerankers.items()}
+        by_identity = {id(reranker): reranker_with_threads(reranker) for reranker in rerankers.values()}
+        self.rerankers = {name: by_identity[id(reranker)] for name, reranker in rerankers.items()}
         self.source = None if source is None else source_with_threads(source)
         self.is_loaded = bool(rerankers)
-        self._owns_rerankers = not rerankers
+        self._owns_rerankers = not rerankers  # Rerankers and a source that were passed are closed by the caller.
         self._owns_source = False
 
     @property
@@ -41,13 +42,14 @@ class Models:
     @property
     def distinct_rerankers(self) -> list[Reranker]:
         """The rerankers. A reranker with several names is in the list once."""
-        return list({id(reranker): reranker for reranker in self.rerankers.values()}.values())
+        by_identity = {id(reranker): reranker for reranker in self.rerankers.values()}
+        return list(by_identity.values())
 
     def served_name(self, requested: str | None) -> str:
-        """Return the name of the model that answers a request for the model `requested`, or for no model (None).
+        """Return which of `names` answers a request: `requested` if it is one, the first if it is None, or else the wildcard.
 
-        For None, it is the first name. If the requested model is not served, it is the wildcard. The result is one of `names`,
-        so it can be a label of metrics. Raises Refusal if no model can answer, or if the models are still loading.
+        Names from requests are never returned, so the result can be a label of metrics. Raises Refusal if no model can answer,
+        or if the models are still loading.
         """
         if not self.is_loaded:
             raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
@@ -62,19 +64,19 @@ class Models:
         )
 
     async def load(self, settings: Settings) -> None:
-        """Load the models and the index of the settings, unless the constructor got rerankers. Raises PodiumError.
+        """Load the models and the index of the settings, unless the constructor got rerankers.
 
-        Names with the same arguments share a reranker.
+        Names with the same arguments share a reranker. Raises PodiumError if a model or the index cannot be loaded.
         """
         if self.is_loaded:
             return
         rerankers: dict[str, Reranker] = {}
         for name, arguments in settings.models.items():
-            same_name = next((other for other in rerankers if settings.models[other] == arguments), None)
-            if same_name is None:
-                rerankers[name] = reranker_with_threads(await to_thread(_load_reranker, arguments, settings.cache))
+            earlier_name = next((other for other in rerankers if settings.models[other] == arguments), None)
+            if earlier_name is None:
+                rerankers[name] = reranker_with_threads(await to_thread(_load, arguments, settings.cache))
             else:
-                rerankers[name] = rerankers[same_name]
+                rerankers[name] = rerankers[earlier_name]
         if settings.index is not None:
             self.source = source_with_threads(await to_thread(load_source, settings.index, settings.source))
             self._owns_source = True
@@ -90,7 +92,7 @@ class Models:
             close_source(self.source)
 
 
-def _load_reranker(arguments: Mapping[str, Any], cache: str | None) -> Reranker:
+def _load(arguments: Mapping[str, Any], cache: str | None) -> Reranker:
     """Load a reranker. `cache` is used if its arguments have no `cache`."""
     defaults: dict[str, Any] = {"cache": cache}
-    return load(**(defaults | dict(arguments)))
+    return load_reranker(**(defaults | dict(arguments)))

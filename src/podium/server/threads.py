@@ -33,11 +33,11 @@ class ThreadPool:
     async def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """Run a function on a thread, in the caller's context (see contextvars), and return its result.
 
-        If the caller is cancelled, the function still runs to its end on the thread.
+        If the caller is cancelled, the function still runs to its end on the thread. A StopIteration becomes a RuntimeError.
         """
         loop = asyncio.get_running_loop()
 
-        def release(_: Future[Result]) -> None:
+        def release(_: Future[Result]) -> None:  # It is called on the function's thread, and the semaphore is the event loop's.
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._free_threads.release)
 
@@ -60,7 +60,7 @@ class ThreadPool:
 
 
 class ThreadedScorer(WrappedScorer):
-    """A scorer whose blocking `score` runs in a bounded thread pool."""
+    """A scorer whose blocking `score` runs in a ThreadPool."""
 
     def __init__(self, scorer: Scorer) -> None:
         super().__init__(scorer)
@@ -80,9 +80,13 @@ class ThreadedScorer(WrappedScorer):
         self._thread_pool.close()
         super().close()
 
+    async def aclose(self) -> None:
+        self._thread_pool.close()
+        await super().aclose()
+
 
 class ThreadedSource:
-    """A source whose blocking `search` runs in a bounded thread pool."""
+    """A source whose blocking `search` runs in a ThreadPool."""
 
     def __init__(self, source: Source, thread_count: int = THREADS_PER_POOL) -> None:
         self.source = source
@@ -92,13 +96,14 @@ class ThreadedSource:
     def search(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         options = {"offset": offset} if offset else {}  # a user's source may not accept this argument
         documents = self.source.search(query, limit, **options)
+        # Without `counted`, the source would be searched again, in the event loop, when the number of all hits is read.
         return documents.counted() if isinstance(documents, Candidates) else documents
 
     async def asearch(self, query: str, limit: int, *, offset: int = 0) -> list[Any]:
         return await self._thread_pool.run(lambda: self.search(query, limit, offset=offset))
 
     def close(self) -> None:
-        """Let the threads end after their current searches, and close the source."""
+        """Close the source. The threads end after their current searches, which may fail because of that."""
         self._thread_pool.close()
         close_source(self.source)
 
@@ -115,10 +120,10 @@ def close_source(source: Source) -> None:
 
 
 def source_with_threads(source: Source) -> Source:
-    """Return a source that does not block the event loop. It is the same source if it is asynchronous.
+    """Return a source that does not block the event loop.
 
-    An embedded index is asynchronous, but its searches hold Python's lock (the GIL) and would keep all threads of the event
-    loop busy. So the index gets its own threads, at most one per processor.
+    A blocking source gets its own threads, and an asynchronous one is returned. An embedded index is asynchronous, but it uses
+    the threads that all of the event loop's blocking calls share. So it gets its own ones, too, at most one per processor.
     """
     if isinstance(source, EmbeddedIndex):
         return ThreadedSource(source, cores())

@@ -1,9 +1,9 @@
-"""Setting, a composition with its options, and the plain grid of settings that are compared."""
+"""Setting, a composition with its options, and the grid of settings that are compared."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,20 +13,21 @@ __all__ = ["Setting", "Space", "grid"]
 
 WEIGHTS = (0.5, 0.7, 0.8, 0.9)  # shares of the reranker in a fusion with the first stage
 NEIGHBOUR_WEIGHTS = (0.6, 0.8)  # shares of the scores in a fusion with the cosines
-CUTS = (10, 20, 50)  # how many documents the strong scorer of a cascade scores
-DEPTHS = (20, 50)  # numbers of candidates besides the maximum
+KEEP_COUNTS = (10, 20, 50)  # how many documents the strong scorer of a cascade scores
+CANDIDATE_COUNTS = (20, 50)  # tried besides the maximum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """A composition with its options. None means that it does not have this part.
+    """A composition of a model and optional parts. The options of a part are None if the setting does not have it.
 
-    - `model`, `precision`: the model that scores; the strong one of a cascade. `precision` None is the model's default.
-    - `cheap`, `keep`: the first model of a cascade, and how many documents the other one scores.
+    - `model`: the model that scores; in a cascade, the strong one.
+    - `candidates`: how many documents are reranked.
+    - `precision`: the precision of the model, None for its default.
+    - `cheap`, `keep`: the first model of a cascade, and how many documents the strong one scores.
     - `passages`: how the scores of passages become that of a document.
     - `weight`: the share of the reranker in a fusion with the first stage.
     - `embed`, `neighbour_weight`: the embedder of Neighbours, and the share of the scores there.
-    - `candidates`: how many documents are reranked.
     """
 
     model: str
@@ -41,19 +42,23 @@ class Setting:
 
     @property
     def part_count(self) -> int:
-        """The number of parts besides the model. Fewer are simpler."""
+        """The number of parts besides the model."""
         return sum(part is not None for part in (self.cheap, self.passages, self.weight, self.embed))
 
     @property
     def simplicity(self) -> tuple[float, ...]:
-        """A key by which the simplest and cheapest setting is the first one."""
+        """A sort key: the setting with the fewest parts is the first one, then the one that scores the fewest documents.
+
+        A precision of float32 is the last one: it is only set for models whose default, int8, is faster.
+        """
         return self.part_count, self.candidates, self.precision == "float32", self.keep or 0
 
     def table(self) -> dict[str, Any]:
-        """Return the content of the configuration file."""
-        return {"candidates": self.candidates, "reranker": self._reranker()}
+        """Return the setting as the content of a file that podium.load accepts."""
+        return {"candidates": self.candidates, "reranker": self._reranker_table()}
 
-    def _reranker(self) -> dict[str, Any]:
+    def _reranker_table(self) -> dict[str, Any]:
+        """Return the table of the model, inside the tables of the parts that the setting has."""
         scorer: dict[str, Any] = without_none({"model": self.model, "precision": self.precision})
         if self.passages is not None:
             scorer = {"use": "Passages", "aggregate": self.passages, "scorer": scorer}
@@ -68,59 +73,62 @@ class Setting:
     def __str__(self) -> str:
         """The setting in one line, without parts that it does not have."""
         model = self.model if self.precision is None else f"{self.model} ({self.precision})"
-        parts = {
+        options = {
             "passages": self.passages,
             "cascade after": None if self.cheap is None else f"{self.cheap}, which keeps {self.keep}",
             "fused, weight": self.weight,
             "neighbours, weight": self.neighbour_weight,
             "candidates": self.candidates,
         }
-        return ", ".join([model, *(f"{name} {value}" for name, value in parts.items() if value is not None)])
+        return ", ".join([model, *(f"{label} {value}" for label, value in options.items() if value is not None)])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Space:
-    """What can be selected.
+    """The models, precisions and parts from which settings are formed.
 
-    - `models`: the names of the models, first the one that is used without tuning.
-    - `precisions`: the precisions of each model besides its default.
-    - `has_passages`: the models that do not read all texts completely.
-    - `embed`: the embedder for Neighbours, None for none.
+    - `models`: the names of the models. The first one is the plain reranker.
     - `candidates`: the maximum number of candidates.
-    - `has_first_stage`: whether the first stage has scores that can be fused.
+    - `precisions`: the precisions of each model besides its default.
+    - `truncating_models`: the models that do not read all texts completely. They are also tried with passages.
+    - `embed`: the embedder for Neighbours. If None, Neighbours is not tried.
     """
 
     models: Sequence[str]
     candidates: int
-    precisions: dict[str, tuple[str, ...]]
-    has_passages: Sequence[str] = ()
+    precisions: Mapping[str, Sequence[str]]
+    truncating_models: Sequence[str] = ()
     embed: str | None = None
-    has_first_stage: bool = True
 
 
 def grid(space: Space) -> list[Setting]:
-    """Return all settings in the space. The first one is the plain reranker with all candidates."""
-    depths = [space.candidates, *(depth for depth in DEPTHS if depth < space.candidates)]
-    weights = [None, *WEIGHTS] if space.has_first_stage else [None]
+    """Return all settings in the space. The first one is the plain reranker: the first model, without parts, all candidates."""
+    candidate_counts = [space.candidates, *(count for count in CANDIDATE_COUNTS if count < space.candidates)]
+    weights = [None, *WEIGHTS]
     neighbour_weights = [None] if space.embed is None else [None, *NEIGHBOUR_WEIGHTS]
     settings = []
-    for base, depth, weight, neighbour_weight in itertools.product(list(_bases(space)), depths, weights, neighbour_weights):
-        if base.keep is not None and base.keep >= depth:
+    for base, count, weight, neighbour_weight in itertools.product(
+        _base_settings(space), candidate_counts, weights, neighbour_weights
+    ):
+        if base.keep is not None and base.keep >= count:
             continue  # the strong model would score all documents
         embed = None if neighbour_weight is None else space.embed
-        settings.append(replace(base, candidates=depth, weight=weight, embed=embed, neighbour_weight=neighbour_weight))
+        settings.append(replace(base, candidates=count, weight=weight, embed=embed, neighbour_weight=neighbour_weight))
     return settings
 
 
-def _bases(space: Space) -> Iterator[Setting]:
-    """Yield the scorers without fusion and neighbours: each model, its passages, and cascades of two models."""
+def _base_settings(space: Space) -> Iterator[Setting]:
+    """Yield the settings with all candidates and without fusion and Neighbours.
+
+    They are each model in each precision, with and without passages, alone and as the strong one in a cascade after each other
+    model.
+    """
     for model in space.models:
         for precision in (None, *space.precisions.get(model, ())):
-            plain = Setting(model=model, precision=precision, candidates=space.candidates)
-            variants = [plain]
-            if model in space.has_passages:
-                variants.append(replace(plain, passages="max"))
-            yield from variants
-            for variant, cheap, keep in itertools.product(variants, space.models, CUTS):
+            alone = [Setting(model=model, precision=precision, candidates=space.candidates)]
+            if model in space.truncating_models:
+                alone.append(replace(alone[0], passages="max"))
+            yield from alone
+            for strong, cheap, keep in itertools.product(alone, space.models, KEEP_COUNTS):
                 if cheap != model:
-                    yield replace(variant, cheap=cheap, keep=keep)
+                    yield replace(strong, cheap=cheap, keep=keep)

@@ -1,11 +1,12 @@
 """Select a setting by the values of a metric, and estimate its gain on queries that were not used to select it.
 
-A difference within noise selects nothing. The best setting is a candidate if it is better than the plain one by more than two
-standard errors of their paired difference. Among settings that are within one standard error of the best one, the simplest is
-the candidate (the rule of one standard error of Breiman et al., Classification and Regression Trees, 1984).
+The settings are compared with the first one, the plain reranker. A difference within noise selects nothing: the best setting
+must be better than the plain one by more than two standard errors of their paired difference. Among the settings that are
+within one standard error of the best one, the simplest is preferred (the rule of one standard error of Breiman et al.,
+Classification and Regression Trees, 1984).
 
-The gain is estimated by nested cross-validation: each fold of the queries is measured with the candidate of the other folds.
-The candidate is selected only if the interval of this estimate is above 0.
+The gain is estimated by nested cross-validation: each fold of the queries is measured with the setting that is preferred on
+the other folds. The preferred setting is selected only if the interval of this estimate is above 0.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import numpy as np
 
 from podium.evaluation.significance import Difference, difference
 
-__all__ = ["Selection", "best_candidate", "folds_of", "selection"]
+__all__ = ["Selection", "folds_of", "preferred_index", "selection"]
 
 Values: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
 """The value of a metric for each setting (row) and query (column)."""
+
+Row: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float64]]"
 
 MIN_GAIN_ERRORS = 2.0  # standard errors by which the best setting must be better than the plain one
 SIMPLER_ERRORS = 1.0  # standard errors by which a simpler setting may be worse than the best one
@@ -30,50 +33,50 @@ SEED = 0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The selected setting, and how well selecting works on these queries.
+    """The indices of the preferred settings, and how well selecting works on these queries.
 
-    - `candidate`: the setting that is best on all queries. 0 is the plain one, also if the difference is within noise.
+    - `preferred_index`: the setting that is preferred on all queries, 0 for the plain one.
     - `gain`: the gain over the plain setting on queries that were not used to select, by nested cross-validation.
-    - `fold_indices`: the candidate of the other folds, for each fold.
+    - `fold_indices`: for each fold, the setting that is preferred on the other folds.
     """
 
-    candidate: int
+    preferred_index: int
     gain: Difference
     fold_indices: tuple[int, ...]
 
     @property
-    def index(self) -> int:
-        """The selected setting: the candidate if its gain is more than noise, else the plain one."""
-        return self.candidate if self.gain.low > 0 else 0
+    def selected_index(self) -> int:
+        """The preferred setting if the estimate of its gain is more than noise, else the plain one."""
+        return self.preferred_index if self.gain.low > 0 else 0
 
 
 def selection(values: Values, simplicity: Callable[[int], Any], folds: Sequence[Sequence[int]]) -> Selection:
     """Return the selection by the values of all queries. `folds` are the columns of each fold."""
-    gains: dict[str, float] = {}
+    preferred: dict[str, float] = {}
     plain: dict[str, float] = {}
     fold_indices = []
     for fold in folds:
-        others = np.setdiff1d(np.arange(values.shape[1]), fold)
-        index = best_candidate(values[:, others], simplicity)
+        other_columns = np.setdiff1d(np.arange(values.shape[1]), fold)
+        index = preferred_index(values[:, other_columns], simplicity)
         fold_indices.append(index)
         for column in fold:
-            gains[str(column)] = float(values[index, column])
+            preferred[str(column)] = float(values[index, column])
             plain[str(column)] = float(values[0, column])
-    return Selection(best_candidate(values, simplicity), difference(gains, plain), tuple(fold_indices))
+    return Selection(preferred_index(values, simplicity), difference(preferred, plain), tuple(fold_indices))
 
 
-def best_candidate(values: Values, simplicity: Callable[[int], Any]) -> int:
-    """Return the index of the candidate among settings with these values. Index 0 is the plain one.
+def preferred_index(values: Values, simplicity: Callable[[int], Any]) -> int:
+    """Return the index of the preferred setting among those with these values, 0 for the plain one.
 
-    `simplicity` returns a sort key for an index.
+    `simplicity` returns a sort key for the setting of an index. The simplest setting has the lowest key.
     """
     best = int(values.mean(axis=1).argmax())  # the first one if several are equal
     if not _exceeds(values[best], values[0], MIN_GAIN_ERRORS):
         return 0
-    close = [index for index in range(len(values)) if not _exceeds(values[best], values[index], SIMPLER_ERRORS)]
-    # A simpler setting must also be better than the plain one by more than noise.
-    better = [index for index in close if _exceeds(values[index], values[0], MIN_GAIN_ERRORS)]
-    return min(better, key=lambda index: (simplicity(index), index))
+    close_to_best = [index for index in range(len(values)) if not _exceeds(values[best], values[index], SIMPLER_ERRORS)]
+    # The simplest setting must also be better than the plain one by more than noise.
+    better_than_plain = [index for index in close_to_best if _exceeds(values[index], values[0], MIN_GAIN_ERRORS)]
+    return min(better_than_plain, key=lambda index: (simplicity(index), index))
 
 
 def folds_of(query_count: int, fold_count: int) -> list[list[int]]:
@@ -82,8 +85,11 @@ def folds_of(query_count: int, fold_count: int) -> list[list[int]]:
     return [sorted(map(int, part)) for part in np.array_split(order, min(fold_count, query_count))]
 
 
-def _exceeds(high: Any, low: Any, errors: float) -> bool:
-    """Whether the mean of `high` is above that of `low` by more than so many standard errors of the paired difference."""
+def _exceeds(high: Row, low: Row, errors: float) -> bool:
+    """Whether the mean of `high` is above that of `low` by more than `errors` standard errors of their paired difference.
+
+    Both are the values of one setting for the same queries.
+    """
     gains = high - low
     if len(gains) < 2:
         return False

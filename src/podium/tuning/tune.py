@@ -40,9 +40,11 @@ Bar = Callable[[int, str], AbstractContextManager[Progress]]
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The result of tuning. `settings[0]` is the plain reranker; `means` are the metric's means over all queries.
+    """The result of tuning.
 
-    `plain_seconds` and `candidate_seconds` are the medians of the time to rerank a query, without stored scores.
+    - `settings`, `means`: the compared settings, first the plain reranker, and the mean metric of each over all queries.
+    - `selection`: which of them is selected.
+    - `plain_seconds`, `preferred_seconds`: the median times in which the plain and the preferred setting rerank a query.
     """
 
     metric: str
@@ -51,19 +53,19 @@ class Tuned:
     means: Sequence[float]
     selection: Selection
     plain_seconds: float
-    candidate_seconds: float
+    preferred_seconds: float
 
     @property
     def plain(self) -> Setting:
         return self.settings[0]
 
     @property
-    def candidate(self) -> Setting:
-        return self.settings[self.selection.candidate]
+    def preferred(self) -> Setting:
+        return self.settings[self.selection.preferred_index]
 
     @property
     def selected(self) -> Setting:
-        return self.settings[self.selection.index]
+        return self.settings[self.selection.selected_index]
 
 
 def tune(
@@ -78,10 +80,17 @@ def tune(
     store: Store | None = None,
     open_bar: Bar,
 ) -> Tuned:
-    """Return the setting that is selected for a collection, whose candidates are in `baseline`, and the estimate of its gain.
+    """Compare all settings of `grid` on a collection, and return which one is selected, with the estimate of its gain.
 
-    `models[0]` is the plain reranker. Each model scores each text of a query once; `store` may have scores of earlier runs. The
-    number of comparisons is that of `grid`. Raises InvalidInput if there are too few queries, and the errors of the models.
+    - `baseline`: the candidates of each query, with the scores of the first stage.
+    - `models`: the names of the models to use and combine. The first one is the plain reranker.
+    - `candidates`: the maximum number of candidates that are reranked.
+    - `folds`: the number of folds of the queries for the estimate.
+    - `embed`: the embedder for Neighbours. If None, Neighbours is not tried.
+    - `store`: scores of earlier runs. New scores are added.
+
+    Each model scores each text of a query once in each precision. Raises InvalidInput if there are too few queries, and the
+    errors of the models.
     """
     query_count = len(collection.queries)
     if query_count < MIN_QUERIES:
@@ -101,10 +110,18 @@ def tune(
                 rows.append(workbench.values(setting, metric, cutoff_of(metric)))
                 advance(1)
     values = np.array(rows, np.float64)
-    choice = selection(values, lambda index: settings[index].simplicity, folds_of(query_count, folds))
-    timed = [settings[0], *([settings[choice.candidate]] if choice.candidate else [])]
-    seconds = _seconds_per_query(timed, workbench)
-    return Tuned(metric, query_count, settings, values.mean(axis=1).tolist(), choice, seconds[0], seconds[-1])
+    result = selection(values, lambda index: settings[index].simplicity, folds_of(query_count, folds))
+    timed_settings = [settings[index] for index in sorted({0, result.preferred_index})]  # one if the plain one is preferred
+    seconds = _seconds_per_query(timed_settings, workbench)
+    return Tuned(
+        metric=metric,
+        query_count=query_count,
+        settings=settings,
+        means=values.mean(axis=1).tolist(),
+        selection=result,
+        plain_seconds=seconds[0],
+        preferred_seconds=seconds[-1],
+    )
 
 
 def write_stack(path: str | os.PathLike[str], setting: Setting, comments: Sequence[str]) -> None:
@@ -116,28 +133,31 @@ def write_stack(path: str | os.PathLike[str], setting: Setting, comments: Sequen
 
 
 def _space(workbench: Workbench, models: Sequence[str], candidates: int, embed: str | None, open_bar: Bar) -> Space:
-    """Return the space of settings. The models are loaded, and score all candidates, which shows if texts are too long."""
+    """Score all candidates with each model, which shows if texts are too long for it, and return the space of settings."""
     precisions: dict[str, tuple[str, ...]] = {}
-    long_models = []
+    truncating_models = []
     for model in models:
-        plain = Setting(model=model, candidates=candidates)
+        alone = Setting(model=model, candidates=candidates)
         with open_bar(workbench.pair_count, f"scoring with {model}") as advance:
-            scores = workbench.scores(plain, advance)
+            scores = workbench.scores(alone, advance)
         if any(count for query_scores in scores for count in query_scores.dropped_tokens or ()):
-            long_models.append(model)
-        precisions[model] = _other_precisions(model, workbench.model_scorer(model))
-    return Space(models=models, candidates=candidates, precisions=precisions, has_passages=long_models, embed=embed)
+            truncating_models.append(model)
+        precisions[model] = _other_precisions(model, workbench.scorer_of(model))
+    return Space(models=models, candidates=candidates, precisions=precisions, truncating_models=truncating_models, embed=embed)
 
 
 def _other_precisions(model: str, scorer: BaseScorer) -> tuple[str, ...]:
-    """Return the precision that is not the model's default. A hosted model has none."""
+    """Return the precisions besides the model's default. The precision of a hosted model cannot be selected."""
     if provider_of(model) is not None or scorer.precision is None:
         return ()
     return tuple(precision for precision in ("int8", "float32") if precision != scorer.precision)
 
 
 def _score_bases(workbench: Workbench, settings: Sequence[Setting], open_bar: Bar) -> None:
-    """Score all candidates with every model, in each precision and with passages, as far as settings need it."""
+    """Score all candidates with each model, in each precision, with and without passages, if a setting needs the scores.
+
+    Then the settings are compared without computing scores again.
+    """
     bases = dict.fromkeys(
         Setting(model=setting.model, precision=setting.precision, passages=setting.passages, candidates=settings[0].candidates)
         for setting in settings
@@ -149,15 +169,15 @@ def _score_bases(workbench: Workbench, settings: Sequence[Setting], open_bar: Ba
 
 
 def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> list[float]:
-    """Return the median time of each setting to rerank a query's candidates, with newly loaded models.
+    """Return the median time in which each setting reranks a query's candidates, with newly loaded models and no stored scores.
 
     The settings take turns, so that other programs on this machine slow down all of them alike.
     """
     scorers = [setting_stack(setting).scorer() for setting in settings]
     seconds: list[list[float]] = [[] for _ in settings]
-    rounds = zip(*(workbench.questions(setting) for setting in settings), strict=True)
-    for questions in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
-        for scorer, (query, texts), times in zip(scorers, questions, seconds, strict=True):
+    rounds = zip(*(workbench.queries_with_texts(setting) for setting in settings), strict=True)
+    for queries_with_texts in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
+        for scorer, (query, texts), times in zip(scorers, queries_with_texts, seconds, strict=True):
             began = time.perf_counter()
             scorer.score(query, texts)
             times.append(time.perf_counter() - began)

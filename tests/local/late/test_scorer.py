@@ -293,6 +293,22 @@ def test_stored_encoding_that_cannot_be_compared_is_computed_again(runtime, dama
         assert scores.encoded == computed_count
 
 
+def test_damaged_and_missing_encodings_of_a_call_are_counted_once(runtime):
+    """The text that was missing is computed first. Then the damaged one is computed, which must not forget the first one."""
+    intact = late(runtime=runtime)
+    two_texts = intact.score("a query", [TEXTS[0], TEXTS[2]])
+    intact.score("a query", TEXTS)
+    scorer = late(runtime=runtime, store=MemoryEncodings(10_000_000))
+    keys = [scorer.encoding_key(text) for text in TEXTS[1:]]
+    encodings = {key: bytes(encoding) for key, encoding in intact.store.get(keys).items()}
+    damaged_key = scorer.encoding_key(TEXTS[2])
+    scorer.store.put(encodings | {damaged_key: DAMAGE["NaN"](encodings[damaged_key])})
+    counts = []
+    (scores,) = scorer.score_many(["a query"], [TEXTS], progress=counts.append)
+    assert (scores.encoded, scores.total_tokens) == (2, two_texts.total_tokens)
+    assert sum(counts) == len(TEXTS)
+
+
 class BlockingStore(MemoryEncodings):
     """A store whose reads, once `workers` is set, keep these workers busy until `release` is set."""
 

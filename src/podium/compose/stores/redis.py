@@ -13,10 +13,12 @@ from podium.redis_values import RedisValues, without_login
 __all__ = ["RedisScores"]
 
 PREFIX = "podium:score:1:"  # 1 is the version of the layout below
-# A value has the fields of a Row. None is stored as NaN in `raw`, and as -1 in the numbers of tokens.
+# A stored value has the fields of a Row in their order: value and raw, the numbers of tokens, and then, only if the row has a
+# passage, its start, end and score. A `raw` that is None is stored as NaN, and a number of tokens that is None as UNKNOWN.
 LAYOUT = struct.Struct("<ddiiii")
-LAYOUT_WITH_PASSAGE = struct.Struct("<ddiiiiiid")  # only for rows with a passage
+LAYOUT_WITH_PASSAGE = struct.Struct("<ddiiiiiid")
 LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # earlier versions of podium stored no query tokens
+UNKNOWN = -1
 LAYOUTS = {layout.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE, LAYOUT_WITHOUT_QUERY)}  # number of bytes → layout
 EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change under the same name
 
@@ -44,27 +46,33 @@ class RedisScores:
 
 
 def _fits_layout(row: Row) -> bool:
-    """Whether the numbers of tokens fit into the layout. The scorer of a user may return any number."""
-    counts = (row.tokens, row.dropped_tokens, row.query_tokens, row.query_dropped_tokens)
-    return all(count is None or 0 <= count < 2**31 for count in counts)
+    """Whether the integers of a row fit into the layout. The scorer of a user may return any."""
+    integers = (*_counts(row), row.passage_start, row.passage_end)
+    return all(integer is None or 0 <= integer < 2**31 for integer in integers)
+
+
+def _counts(row: Row) -> tuple[int | None, ...]:
+    return (row.tokens, row.dropped_tokens, row.query_tokens, row.query_dropped_tokens)
 
 
 def _encoded(row: Row) -> bytes:
-    numbers = (math.nan if row.raw is None else row.raw, *(-1 if count is None else count for count in row[2:6]))
+    raw = math.nan if row.raw is None else row.raw
+    counts = [UNKNOWN if count is None else count for count in _counts(row)]
     if row.passage_start is None:
-        return LAYOUT.pack(row.value, *numbers)
-    return LAYOUT_WITH_PASSAGE.pack(row.value, *numbers, row.passage_start, row.passage_end, row.passage_score)
+        return LAYOUT.pack(row.value, raw, *counts)
+    return LAYOUT_WITH_PASSAGE.pack(row.value, raw, *counts, row.passage_start, row.passage_end, row.passage_score)
 
 
 def _decoded(content: Any) -> Row | None:
-    """Return the row that was stored as `content`, None if nothing was stored or podium did not write it."""
+    """Return the row that was stored as `content`, None if nothing was stored or it is not a valid row."""
     layout = LAYOUTS.get(len(content)) if isinstance(content, bytes) else None
     if layout is None:
         return None
-    value, raw, *numbers = layout.unpack(content)
+    value, raw, *others = layout.unpack(content)
     if layout is LAYOUT_WITHOUT_QUERY:
-        numbers += [-1, -1]
-    counts, passage = numbers[:4], numbers[4:]
+        others += [UNKNOWN, UNKNOWN]
+    counts, passage = others[:4], others[4:]
     if not math.isfinite(value) or math.isinf(raw) or not all(map(math.isfinite, passage)):
         return None
-    return Row(value, None if math.isnan(raw) else raw, *(None if count < 0 else count for count in counts), *passage)
+    known_raw = None if math.isnan(raw) else raw
+    return Row(value, known_raw, *(None if count < 0 else count for count in counts), *passage)

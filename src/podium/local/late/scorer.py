@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import functools
 import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias, get_args
 
@@ -45,7 +45,10 @@ POOLING_FACTORS = (1, 2, 3)
 
 
 class _EncodeStep(NamedTuple):
-    """A step that encodes texts; its result is a Computed. `reports_progress`: whether they count as finished texts."""
+    """A step that encodes texts, and has a Computed as its result.
+
+    `reports_progress`: whether `progress` is called with the number of texts.
+    """
 
     inputs: list[Text]
     reports_progress: bool = True
@@ -67,7 +70,10 @@ _Step: TypeAlias = "_EncodeStep | _CallStep"
 
 @dataclass(frozen=True, slots=True)
 class _BlockingPerformer:
-    """Performs steps on the calling thread and the model's workers."""
+    """Performs steps on the calling thread and the model's workers.
+
+    `progress` is called with the number of texts that were encoded.
+    """
 
     model: LoadedModel[Text, bytes]
     progress: Progress | None
@@ -81,7 +87,8 @@ class _BlockingPerformer:
 class LateInteraction(ModelScorer):
     """A model with late interaction on this machine: a query is compared with the encodings of texts, which are stored.
 
-    - `precision`, `runtime`, `threads`: as for LocalScorer.
+    - `precision`, `threads`: as for LocalScorer.
+    - `runtime`: as for LocalScorer, but "auto" is the same runtime on all machines, because encodings depend on it.
     - `max_length`: how many tokens of a text are read. The default is the model's own maximum, which is also the upper limit.
     - `encoding`: the precision of the stored vectors: "int8", "float16" or "float32".
     - `pooling`: how many token vectors are averaged to one, 1 (none), 2 or 3. A text of more than 4,096 vectors is pooled in
@@ -154,14 +161,15 @@ class LateInteraction(ModelScorer):
     def with_store(self, store: EncodingStore) -> LateInteraction:
         """Return a scorer with another store that shares this scorer's model and threads.
 
-        Close only this scorer: closing one of the two ends the threads of both. The new store is closed by its owner.
+        Close this scorer, and not the returned one: closing one of the two ends the threads of both. The caller closes the
+        new store.
         """
         other = copy.copy(self)
         other.store = store
         return other
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
-        """Make sure that the store has the texts' encodings, and return how many were computed. Equal texts are one."""
+        """Make sure that the store has the texts' encodings, and return how many were computed. Equal texts count once."""
         perform = _BlockingPerformer(self._loaded_model, progress)
         computed_count = 0
         for begin in range(0, len(texts), CHUNK_TEXTS):
@@ -175,13 +183,14 @@ class LateInteraction(ModelScorer):
         return self.score_many([query], [texts])[0]
 
     async def ascore(self, query: str, texts: Sequence[str]) -> Scores:
-        return (await adrive(self._scores([query], [texts]), self._perform_async))[0]
+        return (await adrive(self._score_steps([query], [texts]), self._perform_async))[0]
 
     def score_many(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], *, progress: Progress | None = None
     ) -> list[Scores]:
         """Return the scores of several queries, each with its own texts. `progress` is called with numbers of texts."""
-        return drive(self._scores(queries, texts_per_query, progress), _BlockingPerformer(self._loaded_model, progress))
+        perform = _BlockingPerformer(self._loaded_model, progress)
+        return drive(self._score_steps(queries, texts_per_query, progress), perform)
 
     def close(self) -> None:
         super().close()
@@ -195,12 +204,13 @@ class LateInteraction(ModelScorer):
             return await to_thread(step.function)
         return await off_loop(step.text_count > FEW_TEXTS, step.function)
 
-    def _scores(
+    def _score_steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Generator[_Step, Any, list[Scores]]:
         """Compare the texts with their queries, in chunks of bounded memory that may contain texts of several queries.
 
-        A query is encoded with the first chunk that has one of its texts.
+        A query is encoded with the first chunk that has one of its texts. `progress` is called with the number of texts whose
+        encodings are in the store; the other texts are reported when they are encoded.
         """
         text_count = sum(map(len, texts_per_query))
         pairs = yield _CallStep(functools.partial(_pairs, texts_per_query), text_count)
@@ -210,16 +220,14 @@ class LateInteraction(ModelScorer):
             query_indices = [query_index for query_index, _ in chunk]
             yield from self._encode_queries(queries, sorted(set(query_indices)), results)
             texts = [text for _, text in chunk]
-            waits = len(chunk) > COMPARED_AT_ONCE
             encodings = yield from self._text_encodings(texts)
-            compare = functools.partial(self._compare_chunk, results, query_indices)
-            damaged = yield _CallStep(functools.partial(compare, encodings, finds_damage=True), len(chunk), waits=waits)
-            if damaged:
-                encodings = yield from self._text_encodings(texts, [texts[index] for index in damaged])
-                yield _CallStep(functools.partial(compare, encodings, finds_damage=False), len(chunk), waits=waits)
+            text_results = [results[query_index] for query_index in query_indices]
+            yield from self._compare(texts, encodings, text_results)
             if progress:
                 progress(encodings.stored_count)
-        scores: list[Scores] = yield _CallStep(lambda: [self._scores_of(result) for result in results], text_count)
+        activate = self.spec.activation.apply
+        notes = self._late_model.notes
+        scores: list[Scores] = yield _CallStep(lambda: [result.scores(activate, notes) for result in results], text_count)
         return scores
 
     def _encode_queries(
@@ -232,28 +240,28 @@ class LateInteraction(ModelScorer):
         for index, output_index in zip(new_indices, computed.indices, strict=True):
             results[index].set_query(computed.outputs[output_index], computed.encoded[output_index])
 
-    def _text_encodings(self, texts: Sequence[str], damaged: Iterable[str] = ()) -> Generator[_Step, Any, _TextEncodings]:
-        """Return the encodings of texts. Those that the store does not have are computed and then stored.
-
-        The encodings of `damaged` texts are computed even if the store has them.
-        """
-        keys, encodings = yield _CallStep(functools.partial(self._stored_encodings, texts), len(texts), waits=True)
-        for text in damaged:
-            encodings.pop(self._key_maker.key(text), None)
-        missing = [index for index, key in enumerate(keys) if key not in encodings]
-        is_computed = [False] * len(texts)
-        computed_tokens = [0] * len(texts)
+    def _text_encodings(self, texts: Sequence[str]) -> Generator[_Step, Any, _TextEncodings]:
+        """Return the encodings of texts. Those that the store does not have are computed and then stored."""
+        keys, stored = yield _CallStep(functools.partial(self._stored_encodings, texts), len(texts), waits=True)
+        missing = [index for index, key in enumerate(keys) if key not in stored]
+        encodings = _TextEncodings(keys, stored, computed_tokens=[None] * len(texts), stored_count=len(texts) - len(missing))
         if missing:
-            computed = yield _EncodeStep([Text(texts[index]) for index in missing])
-            new_encodings = {}
-            for index, output_index in zip(missing, computed.indices, strict=True):
-                if keys[index] not in new_encodings:
-                    new_encodings[keys[index]] = computed.outputs[output_index]
-                    is_computed[index] = True
-                    computed_tokens[index] = len(computed.encoded[output_index].ids)
-            yield _CallStep(functools.partial(self.store.put, new_encodings), len(new_encodings), waits=True)
-            encodings |= new_encodings
-        return _TextEncodings([encodings[key] for key in keys], is_computed, computed_tokens, len(texts) - len(missing))
+            yield from self._compute(texts, missing, encodings)
+        return encodings
+
+    def _compute(
+        self, texts: Sequence[str], indices: Sequence[int], encodings: _TextEncodings, *, reports_progress: bool = True
+    ) -> Generator[_Step, Any, None]:
+        """Compute the encodings of the texts at these indices, put them into `encodings`, and store them."""
+        computed = yield _EncodeStep([Text(texts[index]) for index in indices], reports_progress)
+        new_encodings = {}
+        for index, output_index in zip(indices, computed.indices, strict=True):
+            key = encodings.keys[index]
+            if key not in new_encodings:
+                new_encodings[key] = computed.outputs[output_index]
+                encodings.computed_tokens[index] = len(computed.encoded[output_index].ids)
+        yield _CallStep(functools.partial(self.store.put, new_encodings), len(new_encodings), waits=True)
+        encodings.by_key.update(new_encodings)
 
     def _stored_encodings(self, texts: Sequence[str]) -> tuple[list[bytes], dict[bytes, Buffer]]:
         """Return the key of each text, and the stored encodings by key.
@@ -266,40 +274,42 @@ class LateInteraction(ModelScorer):
         fits = self._layout.fits
         return keys, {key: encoding for key, encoding in stored.items() if fits(encoding)}
 
-    def _compare_chunk(
-        self,
-        results: Sequence[_QueryResults],
-        query_indices: Sequence[int],
-        encodings: _TextEncodings,
-        *,
-        finds_damage: bool,
-    ) -> list[int]:
-        """Compare the texts' encodings with their queries', and add the comparisons to `results`, which has one per query.
+    def _compare(
+        self, texts: Sequence[str], encodings: _TextEncodings, text_results: Sequence[_QueryResults]
+    ) -> Generator[_Step, Any, None]:
+        """Compare texts with their queries, and add the scores to the results of the queries.
 
-        `query_indices` has the index of each text's query. The texts of a query are adjacent. With `finds_damage`, if stored
-        encodings cannot be compared although their layout is right, nothing is added, and the indices of their texts are
-        returned. Else returns [].
+        `text_results` has the results of each text's query. Stored encodings that cannot be compared, although their layout is
+        right, are computed again.
         """
-        groups: list[tuple[_QueryResults, slice]] = []
-        begin = 0
-        for query_index, group in itertools.groupby(query_indices):
-            end = begin + sum(1 for _ in group)
-            groups.append((results[query_index], slice(begin, end)))
-            begin = end
+        waits = len(texts) > COMPARED_AT_ONCE  # then they are compared by the model's workers
+        groups = _groups(text_results)
+        is_added = yield _CallStep(functools.partial(self._add_undamaged, groups, encodings), len(texts), waits)
+        if not is_added:
+            damaged = yield _CallStep(functools.partial(self._damaged_indices, text_results, encodings), len(texts), waits)
+            yield from self._compute(texts, damaged, encodings, reports_progress=False)  # they count as stored texts
+            yield _CallStep(lambda: _add(groups, self._group_scores(groups, encodings), encodings), len(texts), waits)
+
+    def _add_undamaged(self, groups: Sequence[_Group], encodings: _TextEncodings) -> bool:
+        """Compare the encodings and add the scores, or return False and add nothing if an encoding cannot be compared."""
         try:
-            raw_scores = [self._raw_scores(result.query_encoding, encodings.buffers[part]) for result, part in groups]
-            has_damage = not all(np.isfinite(scores).all() for scores in raw_scores)
+            raw_scores = self._group_scores(groups, encodings)
         except ValueError:
-            if not finds_damage:
-                raise
-            has_damage = True
-        if finds_damage and has_damage:
-            queries = [results[query_index].query_encoding for query_index in query_indices]
-            return [index for index, query in enumerate(queries) if self._is_damaged(query, encodings.buffers[index])]
-        for (result, part), scores in zip(groups, raw_scores, strict=True):
-            computed_count = sum(encodings.is_computed[part])
-            result.add(scores.tolist(), encodings.buffers[part], computed_count, sum(encodings.computed_tokens[part]))
-        return []
+            return False
+        if not all(np.isfinite(scores).all() for scores in raw_scores):
+            return False
+        _add(groups, raw_scores, encodings)
+        return True
+
+    def _group_scores(self, groups: Sequence[_Group], encodings: _TextEncodings) -> list[Array]:
+        """Return the raw scores of the texts of each group. Raises ValueError if an encoding cannot be compared."""
+        buffers = encodings.buffers
+        return [self._raw_scores(result.query_encoding, buffers[positions]) for result, positions in groups]
+
+    def _damaged_indices(self, text_results: Sequence[_QueryResults], encodings: _TextEncodings) -> list[int]:
+        """Return the indices of the texts whose encodings cannot be compared."""
+        queries = [result.query_encoding for result in text_results]
+        return [index for index, buffer in enumerate(encodings.buffers) if self._is_damaged(queries[index], buffer)]
 
     def _raw_scores(self, query_encoding: bytes, encodings: Sequence[Buffer]) -> Array:
         """Return the score of each text before the activation. Raises ValueError if an encoding is damaged."""
@@ -330,9 +340,6 @@ class LateInteraction(ModelScorer):
         self._loaded_model.workers.run(Work(estimated_tokens, compare))
         return np.concatenate(features)
 
-    def _scores_of(self, result: _QueryResults) -> Scores:
-        return result.scores(self.spec.activation.apply, self._late_model.notes)
-
     def _packed_encoding(self, text: Text, tokens: Encoded, result: Array) -> bytes:
         """Return the encoding of a text from the network's result. Queries are not pooled."""
         vectors = self._late_model.vectors(text, tokens, result)
@@ -359,20 +366,26 @@ def _pairs(texts_per_query: Sequence[Sequence[str]]) -> list[tuple[int, str]]:
 class _TextEncodings:
     """The encodings of a list of texts.
 
-    - `buffers`: the encoding of each text.
-    - `is_computed`: whether the text's encoding was computed, and neither stored nor that of an equal text earlier in the list.
-    - `computed_tokens`: how many tokens were computed for the text, 0 unless `is_computed`.
-    - `stored_count`: how many texts did not have to be computed because the store had their encodings.
+    - `keys`: the key of each text in the store. Equal texts have equal keys.
+    - `by_key`: the encoding of each key.
+    - `computed_tokens`: how many tokens of each text were computed, None for a text whose encoding was stored, or is that of an
+      equal text earlier in the list.
+    - `stored_count`: how many texts had their encodings in the store.
     """
 
-    buffers: list[Buffer]
-    is_computed: list[bool]
-    computed_tokens: list[int]
+    keys: Sequence[bytes]
+    by_key: dict[bytes, Buffer]
+    computed_tokens: list[int | None]
     stored_count: int
 
     @property
+    def buffers(self) -> list[Buffer]:
+        """The encoding of each text."""
+        return [self.by_key[key] for key in self.keys]
+
+    @property
     def computed_count(self) -> int:
-        return sum(self.is_computed)
+        return sum(count is not None for count in self.computed_tokens)
 
 
 class _QueryResults:
@@ -397,12 +410,13 @@ class _QueryResults:
         self._query_dropped_tokens = tokens.dropped_text_tokens
         self._total_tokens = len(tokens.ids)
 
-    def add(self, raw_scores: list[float], encodings: Sequence[Buffer], computed_count: int, computed_tokens: int) -> None:
-        """Add the next texts of the query. The counts are of texts and tokens that were computed for them."""
-        self._raw_scores += raw_scores
-        self._token_counts.extend(map(token_counts, encodings))
-        self._computed_count += computed_count
-        self._total_tokens += computed_tokens
+    def add(self, raw_scores: Array, buffers: Sequence[Buffer], computed_tokens: Sequence[int | None]) -> None:
+        """Add the next texts of the query, with their encodings. `computed_tokens` is that of `_TextEncodings`."""
+        self._raw_scores += raw_scores.tolist()
+        self._token_counts.extend(map(token_counts, buffers))
+        new_counts = [count for count in computed_tokens if count is not None]
+        self._computed_count += len(new_counts)
+        self._total_tokens += sum(new_counts)
 
     def scores(self, activation: Callable[[float], float], notes: tuple[str, ...]) -> Scores:
         text_count = len(self._raw_scores)
@@ -417,6 +431,31 @@ class _QueryResults:
             notes=notes if text_count else (),
             encoded=self._computed_count,
         )
+
+
+class _Group(NamedTuple):
+    """Adjacent texts of one query: the results of the query, and the positions of the texts in a list."""
+
+    result: _QueryResults
+    positions: slice
+
+
+def _groups(text_results: Sequence[_QueryResults]) -> list[_Group]:
+    """Return the groups of texts. `text_results` has the results of each text's query. Texts of a query are adjacent."""
+    groups = []
+    begin = 0
+    for result, group in itertools.groupby(text_results):
+        end = begin + sum(1 for _ in group)
+        groups.append(_Group(result, slice(begin, end)))
+        begin = end
+    return groups
+
+
+def _add(groups: Sequence[_Group], raw_scores: Sequence[Array], encodings: _TextEncodings) -> None:
+    """Add the scores of each group to the results of its query."""
+    buffers = encodings.buffers
+    for (result, positions), scores in zip(groups, raw_scores, strict=True):
+        result.add(scores, buffers[positions], encodings.computed_tokens[positions])
 
 
 def _check_options(encoding: str, pooling: int, score: str | None) -> None:

@@ -7,7 +7,8 @@ Cohere's with the field `instruction`. Unknown fields are ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from podium.documents import as_json
@@ -37,31 +38,39 @@ FIELDS = (
     Field(
         "documents",
         DOCUMENTS,
-        "documents",
         "Strings, or objects with a field text or content, or with the fields that rank_fields names.",
+        argument="documents",
         required=True,
     ),
-    Field("top_n", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("top_k", COUNT, "limit", "Number of results, for clients of Voyage. Ignored if top_n is present."),
-    Field("return_documents", FLAG, "return_documents", "Whether results contain their documents.", default=False),
-    Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field("top_n", COUNT, "Number of results. All if 0, null or absent.", argument="limit"),
+    Field("top_k", COUNT, "Number of results, for clients of Voyage. Ignored if top_n is present.", argument="limit"),
+    Field("return_documents", FLAG, "Whether results contain their documents.", argument="return_documents", default=False),
+    Field("rank_fields", FIELD_NAMES, "Names of the document fields that the model reads, in this order.", argument="rank_by"),
     Field(
         "instruction",
         INSTRUCTION,
-        "instruction",
         "Description of relevant documents, for clients of vLLM and Contextual AI. Refused if the model reads none.",
+        argument="instruction",
     ),
-    Field("truncation", FLAG, "truncate", "If false, documents longer than the model reads are refused.", default=True),
-    Field("max_tokens_per_doc", COUNT, "extra", "Not applied. If it would have changed the scores, the reply has a warning."),
+    Field(
+        "truncation", FLAG, "If false, documents longer than the model reads are refused.", argument="truncate", default=True
+    ),
+    Field(
+        "max_tokens_per_doc",
+        COUNT,
+        "Not applied. The reply has a warning if the model read more tokens of a document in the results.",
+        argument="extra",
+    ),
 )
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
+    """Return the body of the reply to a call. A call of this API has one query, so there is one ranking."""
     (ranking,) = rankings
-    results = [_result(call, result) for result in ranking]
-    units = -(-call.document_count // DOCUMENTS_PER_SEARCH_UNIT)  # rounded up
-    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": units}}
-    if warnings := list(_warnings(call, ranking)):
+    results = [_result(result, call.return_documents) for result in ranking]
+    search_units = math.ceil(call.document_count / DOCUMENTS_PER_SEARCH_UNIT)
+    meta: dict[str, Any] = {"api_version": {"version": "2"}, "billed_units": {"search_units": search_units}}
+    if warnings := _warnings(ranking, max_tokens_per_doc=call.extra):
         meta["warnings"] = warnings
     return {
         "id": request_id,
@@ -69,7 +78,7 @@ def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str,
         "model": call.model or ranking.model,
         "results": results,
         "data": results,
-        "usage": {**token_usage(rankings), "rerank_units": units},  # Pinecone's clients read rerank_units
+        "usage": {**token_usage(rankings), "rerank_units": search_units},  # Pinecone's clients read rerank_units
         "meta": meta,
     }
 
@@ -79,22 +88,27 @@ def error(refusal: Refusal, request_id: str) -> dict[str, Any]:
     return {"id": request_id, "message": refusal.message, "detail": refusal.message}
 
 
-def _result(call: Call, result: Result) -> dict[str, Any]:
+def _result(result: Result, return_document: bool) -> dict[str, Any]:
     # Pinecone's clients read `score`, all others `relevance_score`.
     fields: dict[str, Any] = {"index": result.index, "relevance_score": result.score, "score": result.score}
-    if call.return_documents:  # otherwise the field is left out: clients fail if it is null, or if it is a string
+    if return_document:
         document = as_json(result.document)
+        # Clients fail if `document` is a string.
         fields["document"] = document if isinstance(document, dict) else {"text": document}
     if result.dropped_tokens:
         fields["dropped_tokens"] = result.dropped_tokens
     return fields
 
 
-def _warnings(call: Call, ranking: Ranking) -> Iterator[str]:
-    yield from ranking.notes
-    max_tokens = call.extra
-    if max_tokens and (longer_count := sum(1 for result in ranking if (result.tokens or 0) > max_tokens)):
-        yield f"max_tokens_per_doc is not applied: more than {max_tokens} tokens were read of {longer_count} documents"
+def _warnings(ranking: Ranking, max_tokens_per_doc: int | None) -> list[str]:
+    """Return the notes of a ranking, and a warning if the model read more tokens of a document than the request allows."""
+    warnings = list(ranking.notes)
+    if max_tokens_per_doc is not None:
+        longer_count = sum(1 for result in ranking if (result.tokens or 0) > max_tokens_per_doc)  # tokens is None if unknown
+        if longer_count:
+            problem = f"the model read more than {max_tokens_per_doc} tokens of each of {longer_count} documents"
+            warnings.append(f"max_tokens_per_doc is not applied: {problem}")
+    return warnings
 
 
 RESULT = object_schema(
@@ -105,7 +119,7 @@ RESULT = object_schema(
         "document": {"type": "object", "description": "Present if return_documents is true."},
         "dropped_tokens": {
             "type": "integer",
-            "description": "Number of the document's tokens that the model did not read. Absent if it read all.",
+            "description": "Number of the document's tokens that the model did not read. Absent if that is 0 or unknown.",
         },
     },
     required=["index", "relevance_score", "score"],

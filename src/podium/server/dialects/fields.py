@@ -1,6 +1,6 @@
 """The fields of requests. Each dialect has a table of them. The table defines how requests are read, and their JSON Schema.
 
->>> fields = (QUERY, Field("texts", STRINGS, "documents"), Field("top_n", COUNT, "limit", "How many."))
+>>> fields = (QUERY, Field("texts", STRINGS, argument="documents"), Field("top_n", COUNT, "How many.", argument="limit"))
 >>> read_fields(fields, {"query": "a", "texts": ["b"], "top_n": 3})
 {'query': 'a', 'documents': ['b'], 'limit': 3}
 >>> request_schema(fields)["properties"]["top_n"]
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from podium.server.dialects.call import Refusal
@@ -55,8 +55,9 @@ class Field:
 
     name: str
     kind: Kind
-    argument: str | None = None
     description: str = ""
+    _: KW_ONLY
+    argument: str | None = None
     required: bool = False
     default: Any = None
     aliases: tuple[str, ...] = ()
@@ -211,8 +212,8 @@ DOCUMENTS = Kind(
     _nonempty_list,
 )
 
-QUERY = Field("query", Kind("a string", {"type": "string", "minLength": 1}, _string), "query", required=True)
-MODEL = Field("model", STRING, "model", "A name from /v1/models. If absent, the server's first model is used.")
+QUERY = Field("query", Kind("a string", {"type": "string", "minLength": 1}, _string), argument="query", required=True)
+MODEL = Field("model", STRING, "A name from /v1/models. If absent, the server's first model is used.", argument="model")
 
 
 def _description(value: Any, kind: Kind) -> str:

@@ -20,10 +20,10 @@ __all__ = ["DIALECT"]
 FIELDS = (
     MODEL,
     QUERY,
-    Field("input", DOCUMENTS, "documents", "Strings, or objects.", required=True),
-    Field("top_k", COUNT, "limit", "Number of results. All if 0, null or absent."),
-    Field("rank_fields", FIELD_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
-    Field("return_input", FLAG, "return_documents", "Whether results contain their documents.", default=False),
+    Field("input", DOCUMENTS, "Strings, or objects.", argument="documents", required=True),
+    Field("top_k", COUNT, "Number of results. All if 0, null or absent.", argument="limit"),
+    Field("rank_fields", FIELD_NAMES, "Names of the document fields that the model reads, in this order.", argument="rank_by"),
+    Field("return_input", FLAG, "Whether results contain their documents.", argument="return_documents", default=False),
 )
 
 

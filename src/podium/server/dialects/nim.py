@@ -48,9 +48,9 @@ TRUNCATE = Kind('"NONE" or "END"', {"type": "string", "enum": ["NONE", "END"]}, 
 
 FIELDS = (
     MODEL,
-    Field("query", TEXT, "query", required=True),
-    Field("passages", TEXTS, "documents", required=True),
-    Field("truncate", TRUNCATE, "truncate", 'If "NONE", passages longer than the model reads are refused.'),
+    Field("query", TEXT, argument="query", required=True),
+    Field("passages", TEXTS, argument="documents", required=True),
+    Field("truncate", TRUNCATE, 'If "NONE", passages longer than the model reads are refused.', argument="truncate"),
 )
 
 

@@ -68,49 +68,53 @@ POSITIVE_COUNT = Kind("a whole number from 1", {"type": "integer", "minimum": 1}
 FIELDS = (
     MODEL,
     QUERY,
-    Field("documents", DOCUMENTS, "documents", "Strings, or objects.", required=True),
-    Field("limit", COUNT, "limit", "Number of results. All if 0, null or absent."),
+    Field("documents", DOCUMENTS, "Strings, or objects.", argument="documents", required=True),
+    Field("limit", COUNT, "Number of results. All if 0, null or absent.", argument="limit"),
     Field(
         "instruction",
         INSTRUCTION,
-        "instruction",
         "Description of relevant documents. Refused if the model does not read instructions.",
+        argument="instruction",
     ),
     Field(
         "passages",
         FLAG,
-        "passages",
         "Whether long documents are read completely, in passages. Then results have the passage that decided the score.",
+        argument="passages",
         default=False,
     ),
     Field(
         "explain",
         FLAG,
-        "explain",
         "Whether the reply has the contribution of each sentence to the score. The request must have one document.",
+        argument="explain",
         default=False,
     ),
-    Field("rank_fields", NAME_OR_NAMES, "rank_by", "Names of the document fields that the model reads, in this order."),
+    Field(
+        "rank_fields", NAME_OR_NAMES, "Names of the document fields that the model reads, in this order.", argument="rank_by"
+    ),
     Field(
         "budget_ms",
         AMOUNT,
-        "budget_ms",
         "Documents are scored in their order for so many milliseconds. The others are not scored, and are below.",
+        argument="budget_ms",
     ),
     Field(
         "max_tokens",
         POSITIVE_COUNT,
-        "max_tokens",
         "Documents are scored in their order until the model has read so many tokens.",
+        argument="max_tokens",
     ),
     Field(
         "max_cost",
         AMOUNT,
-        "max_cost",
         "Documents are scored in their order until the hosted model has cost so many US dollars. The cost is an estimate.",
+        argument="max_cost",
     ),
-    Field("price", STRING, "price", "Price of the model for that estimate, such as 0.05/Mtokens, if podium has none."),
-    Field("rank_by", NAME_OR_NAMES, "rank_by", "The name of rank_fields in Python. Ignored if rank_fields is present."),
+    Field("price", STRING, "Price of the model for that estimate, such as 0.05/Mtokens, if podium has none.", argument="price"),
+    Field(
+        "rank_by", NAME_OR_NAMES, "The name of rank_fields in Python. Ignored if rank_fields is present.", argument="rank_by"
+    ),
 )
 
 

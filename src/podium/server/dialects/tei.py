@@ -23,10 +23,10 @@ ERROR_TYPES = {400: "Validation", 422: "Validation", 413: "Validation", 424: "Ba
 FIELDS = (
     MODEL,  # TEI itself does not have this field, because it serves one model
     QUERY,
-    Field("texts", STRINGS, "documents", required=True),
-    Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
-    Field("raw_scores", FLAG, "as_logits", "Whether scores are logits, not numbers from 0 to 1.", default=False),
-    Field("return_text", FLAG, "return_documents", "Whether results contain their texts.", default=False),
+    Field("texts", STRINGS, argument="documents", required=True),
+    Field("truncate", FLAG, "If false, texts longer than the model reads are refused.", argument="truncate", default=True),
+    Field("raw_scores", FLAG, "Whether scores are logits, not numbers from 0 to 1.", argument="as_logits", default=False),
+    Field("return_text", FLAG, "Whether results contain their texts.", argument="return_documents", default=False),
 )
 
 

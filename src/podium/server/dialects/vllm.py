@@ -40,26 +40,26 @@ FIELDS = (
     Field(
         "text_1",
         TEXT_OR_TEXTS,
-        "first_texts",
         "Also accepted as queries or data_1.",
+        argument="first_texts",
         required=True,
         aliases=("queries", "data_1"),
     ),
     Field(
         "text_2",
         TEXT_OR_TEXTS,
-        "second_texts",
         "Also accepted as documents or data_2.",
+        argument="second_texts",
         required=True,
         aliases=("documents", "data_2"),
     ),
     Field(
         "instruction",
         INSTRUCTION,
-        "instruction",
         "Description of relevant second texts. Refused if the model does not read instructions.",
+        argument="instruction",
     ),
-    Field("truncate", FLAG, "truncate", "If false, texts longer than the model reads are refused.", default=True),
+    Field("truncate", FLAG, "If false, texts longer than the model reads are refused.", argument="truncate", default=True),
 )
 
 

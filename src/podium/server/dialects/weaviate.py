@@ -19,7 +19,7 @@ __all__ = ["DIALECT"]
 
 FIELDS = (
     QUERY,
-    Field("documents", STRINGS, "documents", required=True),
+    Field("documents", STRINGS, argument="documents", required=True),
     Field("property", STRING, description="Name of the property of Weaviate objects from which the documents come. Not used."),
 )
 

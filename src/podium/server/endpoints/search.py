@@ -30,18 +30,18 @@ DEFAULT_CANDIDATES = 20
 MAX_CANDIDATES = 1000
 MAX_OFFSET = 10_000  # limited, because a source has to find and sort all documents before the offset
 MAX_QUERY_CHARACTERS = 10_000  # limited, because a source looks up every word of the query
-BYTES_PER_CHARACTER = 12  # a character can become an escape of six bytes, and the reply is in memory as a string and as bytes
-BYTES_PER_CANDIDATE = 12_000  # reserved before a search; podium's sources also reserve memory for each document that they load
+REPLY_BYTES_PER_CHARACTER = 12  # an escape such as \u00e9 has six characters, and is in memory as a string and as bytes
+BYTES_PER_CANDIDATE = 12_000  # reserved before a search; podium's sources reserve more for each document that they load
 
 FIELDS = (
     QUERY,
     Field(
         "candidates",
         COUNT,
-        "candidates",
         f"Number of documents; {DEFAULT_CANDIDATES} if absent. More than {MAX_CANDIDATES:,} are never returned.",
+        argument="candidates",
     ),
-    Field("offset", COUNT, "offset", f"Number of the best documents to skip, at most {MAX_OFFSET:,}."),
+    Field("offset", COUNT, f"Number of the best documents to skip, at most {MAX_OFFSET:,}.", argument="offset"),
 )
 
 
@@ -61,18 +61,17 @@ async def search(request: Request, state: State, record: Record) -> Response:
         raise Refusal(404, "this server has no index; start it with podium serve --index PLACE")
     memory = request_memory(request)
     expected_bytes = candidates * BYTES_PER_CANDIDATE
-    with state.admission.slot("search", is_only_model=False):
+    with state.admission.slot("search", is_only_model=False):  # searches leave some slots to the models
         memory.grow(expected_bytes)
         start = time.perf_counter()
-        with limited_by(memory.grow):
+        with limited_by(memory.grow):  # podium's sources call it for each document
             documents = await within_time_limit(
                 lambda: search_source(source, query, candidates, offset), request, state.settings
             )
         seconds = time.perf_counter() - start
     reply_bytes = await to_thread(_reply_bytes, documents)
-    memory.grow(reply_bytes - expected_bytes)  # replaces the estimate by the real size
+    memory.grow(reply_bytes - expected_bytes)  # the memory reserved for the search is now the memory of its reply
     reply: dict[str, Any] = {
-        "documents": documents,
         "total": None,
         "notes": [],
         "fields": list(getattr(source, "text_fields", None) or ()),  # a user's source may not have this attribute
@@ -80,17 +79,17 @@ async def search(request: Request, state: State, record: Record) -> Response:
     }
     if isinstance(documents, Candidates):  # a user's source may return a list
         reply |= {"total": documents.total, "notes": list(documents.notes)}
-    return await to_thread(_response, reply)
+    return await to_thread(_response, reply, documents)
 
 
 def _reply_bytes(documents: Sequence[Any]) -> int:
     """Return about how many bytes of memory a reply with these documents takes."""
-    return BYTES_PER_CHARACTER * sum(document_size(document).characters for document in documents)
+    return REPLY_BYTES_PER_CHARACTER * sum(document_size(document).character_count for document in documents)
 
 
-def _response(reply: dict[str, Any]) -> Response:
-    """Return the response for a reply, with its documents as JSON. Raises SourceError if a document is nested too deeply."""
-    return json_response(reply | {"documents": [_json_document(document) for document in reply["documents"]]})
+def _response(reply: dict[str, Any], documents: Sequence[Any]) -> Response:
+    """Return the response with a reply and its documents. Raises SourceError if a document is nested too deeply."""
+    return json_response({"documents": [_json_document(document) for document in documents], **reply})
 
 
 def _json_document(document: Any) -> Any:

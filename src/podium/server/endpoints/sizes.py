@@ -17,7 +17,7 @@ from podium.server.http.bodies import Body
 __all__ = ["Size", "call_bytes", "character_counts", "document_size"]
 
 NUMBER_CHARACTERS = 4  # average number of characters of a number, boolean or null
-UNCOUNTED_INDENTATION = 4  # spaces at the beginning of a line that NUMBER_CHARACTERS already covers
+UNCOUNTED_INDENTATION = 4  # the first spaces of a line, which are few in usual documents
 LINE_BREAKS = "\n\r\x85\u2028\u2029"  # YAML indents the text after each of these characters
 YAML_BYTES_PER_VALUE = 450  # memory while a document is converted to YAML, measured with CSafeDumper
 REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and text
@@ -27,41 +27,41 @@ REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and 
 class Size:
     """The size of a JSON value.
 
-    - `characters`: about how many characters the value has as YAML, with keys and indentation.
-    - `values`: how many strings, numbers, lists and objects the value contains. It counts as one of them.
+    - `character_count`: about how many characters the value has as YAML, with keys and indentation.
+    - `value_count`: how many strings, numbers, lists and objects the value contains. It counts as one of them.
     """
 
-    characters: int = 0
-    values: int = 0
+    character_count: int = 0
+    value_count: int = 0
 
     def __add__(self, other: Size) -> Size:
-        return Size(self.characters + other.characters, self.values + other.values)
+        return Size(self.character_count + other.character_count, self.value_count + other.value_count)
 
 
 def document_size(document: Any) -> Size:
     """Return the size of a document. The document may be too deeply nested for a recursion, so it is read level by level."""
-    characters = 0
-    values = 0
+    character_count = 0
+    value_count = 0
     depth = 0
     level = [document]
     while level:
         indentation = max(0, 2 * depth - UNCOUNTED_INDENTATION)  # YAML indents by two spaces per level
-        values += len(level)
+        value_count += len(level)
         next_level: list[Any] = []
         for value in level:
             if isinstance(value, str):
                 breaks = sum(map(value.count, LINE_BREAKS)) if indentation else 0
-                characters += len(value) + indentation * (1 + breaks)
+                character_count += len(value) + indentation * (1 + breaks)
             elif isinstance(value, dict):
-                characters += sum(map(len, value)) + indentation * len(value)
+                character_count += sum(len(key) + indentation for key in value)
                 next_level.extend(value.values())
             elif isinstance(value, list):
                 next_level.extend(value)
             else:
-                characters += NUMBER_CHARACTERS + indentation
+                character_count += NUMBER_CHARACTERS + indentation
         level = next_level
         depth += 1
-    return Size(characters, values)
+    return Size(character_count, value_count)
 
 
 def character_counts(call: Call, max_characters: int) -> list[int]:
@@ -73,38 +73,48 @@ def character_counts(call: Call, max_characters: int) -> list[int]:
 
 
 def call_bytes(call: Call, body: Body) -> int:
-    """Return about how many bytes of memory the texts and the reply of a call take at most."""
-    sizes = [_yaml_size(document, call.rank_by) for question in call.questions for document in question.documents]
-    text_bytes = body.character_bytes * sum(size.characters for size in sizes)
-    yaml_bytes = YAML_BYTES_PER_VALUE * max((size.values for size in sizes), default=0)  # documents are converted one at a time
-    # A reply contains each document twice, or the document and its text. Escapes can make a text three times as large as it is
-    # in memory. The whole reply is in memory twice: as a string and as bytes.
-    document_bytes = body.escaped_size + max(body.escaped_size, 3 * text_bytes) if call.return_documents else 0
-    reply_bytes = 2 * (document_bytes + REPLY_BYTES_PER_DOCUMENT * call.document_count)
-    return text_bytes + yaml_bytes + reply_bytes
+    """Return an estimate of the memory that a call takes besides its body: its texts in YAML, and its reply, in bytes.
+
+    The other texts are strings of the body, whose memory is already counted.
+    """
+    yaml_sizes = [_yaml_size(document, call.rank_by) for question in call.questions for document in question.documents]
+    text_bytes = body.character_bytes * sum(size.character_count for size in yaml_sizes)
+    # Documents are converted to YAML one at a time.
+    conversion_bytes = YAML_BYTES_PER_VALUE * max((size.value_count for size in yaml_sizes), default=0)
+    reply_bytes = REPLY_BYTES_PER_DOCUMENT * call.document_count
+    if call.return_documents:
+        # A reply contains each document twice (Cohere's as `results` and `data`), or each document and its text. As JSON, a
+        # text can be three times as large as in memory, because of escapes.
+        reply_bytes += body.escaped_size + max(body.escaped_size, 3 * text_bytes)
+    return text_bytes + conversion_bytes + 2 * reply_bytes  # the reply is in memory as a string and as bytes
 
 
 def _character_count(question: Question, max_characters: int) -> int:
     """Return the number of characters of a question. Raises Refusal as `character_counts` does."""
+    named_texts = [("the query", question.query)]
+    named_texts += [(f"document {index}", document) for index, document in enumerate(question.documents)]
     total = 0
-    for index, document in enumerate([question.query, *question.documents], start=-1):  # -1 is the query
-        characters = document_size(document).characters
-        if characters > max_characters:
-            name = "the query" if index < 0 else f"document {index}"
-            raise Refusal(400, f"{name} has {characters:,} characters; this server accepts {max_characters:,}")
-        total += characters
+    for name, text in named_texts:
+        count = document_size(text).character_count
+        if count > max_characters:
+            raise Refusal(400, f"{name} has {count:,} characters; this server accepts {max_characters:,}")
+        total += count
     return total
 
 
 def _yaml_size(document: Any, fields: Sequence[str] | None) -> Size:
-    """Return the size of the fields of a document that are converted to YAML. Return Size() if its text is used unchanged."""
+    """Return an upper bound for the size of the text of a document in YAML, and Size() if the text is a string of the body.
+
+    With a dotted name, such as "body.text", all of the object "body" is counted, although only a part of it may be read.
+    """
     if not isinstance(document, dict):
         return Size()
     names: set[str] = set()
     for name in fields or TEXT_KEYS:
         names.add(name)
-        names.add(name.partition(".")[0])  # "body.text" is a field of this name, or a field of the object "body"
+        names.add(name.partition(".")[0])
     values = [document[name] for name in names if name in document]
-    if len(fields or ()) <= 1 and all(isinstance(value, str) for value in values):
-        return Size()  # only several fields, or a list or an object, become YAML
+    has_several_fields = fields is not None and len(fields) > 1
+    if not has_several_fields and all(isinstance(value, str) for value in values):
+        return Size()
     return sum(map(document_size, values), Size())
