@@ -54,15 +54,14 @@ version=${python#python}
 if [ ! -e "$site/installed" ] || ! cmp -s pyproject.toml "$site/installed"; then
   "${PYTHON:-python3}" -m venv "$venv"
   "$venv/bin/pip" install --quiet cmake ninja nanobind 'tomli; python_version < "3.11"'
-  # Podium's dependencies but ONNX Runtime, which some emulators cannot load, and those of its tests.
+  # Podium's dependencies and those of its tests.
   "$venv/bin/python" - >"$arm/requirements" <<'PYTHON'
 try:
     import tomllib
 except ImportError:
     import tomli as tomllib
 project = tomllib.load(open("pyproject.toml", "rb"))["project"]
-names = [requirement for requirement in project["dependencies"] if not requirement.startswith("onnx")]
-print(*names, "pytest", "hypothesis", sep="\n")
+print(*project["dependencies"], "pytest", "hypothesis", sep="\n")
 PYTHON
   rm -rf "$site"
   "$venv/bin/pip" install --quiet --target "$site" --only-binary=:all: --implementation cp --python-version "$version" \
@@ -87,7 +86,7 @@ emulate() { PYTHONPATH=$site "$tools/usr/bin/qemu-aarch64" -L "$sysroot" -cpu "$
 scores='
 import podium
 texts = ["a ripe red apple", "the sea at night", "a list of words " * 30]
-for name in ("podium-mini", "tests/parity/modernbert", "tests/parity/electra"):
+for name in ("podium-mini", "tests/parity/modernbert", "tests/parity/electra", "tests/parity/deberta-v3"):
     for precision in ("float32", "int8"):
         scorer = podium.load(name, runtime="native", precision=precision).scorer
         print(name, precision, *(score.hex() for score in scorer.score("a red fruit", texts).raw))
@@ -108,12 +107,12 @@ assert sets[0] == '$2', sets"
 "$python_x86" -c "$scores" >"$arm/scores"
 echo "not run, because the emulator cannot start other programs: test_installation.py, test_native_forks.py, test_packed.py, test_wheels.py"
 tests=tests/native
-test_processor max neoni8mm $tests/test_{kernels,networks,module,unigram,shared_work}.py >"$arm/max.log" 2>&1 &
+test_processor max neoni8mm $tests/test_{kernels,networks,disentangled,module,unigram,shared_work}.py >"$arm/max.log" 2>&1 &
 max=$!
 trap 'kill $max 2>/dev/null || true' EXIT
 for processor in cortex-a72:neon neoverse-n1:neondot; do
   kernels=${processor#*:}
-  test_processor "${processor%:*}" "$kernels" $tests/test_{kernels,networks}.py -k "$kernels or agree"
+  test_processor "${processor%:*}" "$kernels" $tests/test_{kernels,networks,disentangled}.py -k "$kernels or agree"
 done
 wait $max || { cat "$arm/max.log"; exit 1; }
 cat "$arm/max.log"

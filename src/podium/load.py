@@ -108,7 +108,7 @@ def load(
     For models on this machine:
 
     - `precision`: "float32" (exact), "int8" (faster) or "auto"; by default int8 for podium-mini, else float32.
-    - `runtime`: "native" (podium's own), "onnx", or "auto" (whichever is faster on this machine).
+    - `runtime`: "native" (podium's own), "onnx" (podium's extra of this name), or "auto" (the faster one of those installed).
     - `threads`: number of threads.
     - `max_length`: maximum number of tokens of query and text together, of the text alone for late interaction, or of the
       prompt for language models (see docs/decoders.md).

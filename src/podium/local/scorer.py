@@ -143,7 +143,8 @@ class LocalScorer(PairScorer):
 
     - `precision`: "float32" is exact; "int8" is two to three times as fast (its weights are computed once and cached);
       "auto" is int8 if it is at least a fifth faster here. By default float32, unless the model's config.json names another.
-    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime, "auto" the faster here, measured once per machine and model.
+    - `runtime`: "native" is podium's own, "onnx" is ONNX Runtime (an extra), "auto" the faster one of those installed, measured
+      once per machine and model.
     - `threads`: how many texts are computed at once, by default as many as there are processors.
     - `max_length`: how many tokens of a query and a text together are read. The default is the model's own maximum, which is
       also the upper limit.
