@@ -221,8 +221,9 @@ def _checked_columns(columns: Any) -> dict[str, str]:
 
 def _names(argument: str, names: Any) -> list[Any]:
     """Return one or several names as a list. Raises InvalidInput unless they are strings or paths."""
-    is_one = isinstance(names, str | os.PathLike)
-    listed = [names] if is_one else list(names) if isinstance(names, Iterable) else [None]
-    if not all(isinstance(name, str | os.PathLike) for name in listed):
+    if isinstance(names, str | os.PathLike):
+        return [names]
+    name_list = list(names) if isinstance(names, Iterable) else [None]
+    if not all(isinstance(name, str | os.PathLike) for name in name_list):
         raise InvalidInput(Argument(argument), f" must be a name or a list of names, not {names!r:.60}")
-    return listed
+    return name_list
