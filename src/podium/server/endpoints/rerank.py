@@ -23,7 +23,7 @@ from podium.scorers import as_scorer
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
-from podium.server.endpoints.sizes import call_bytes, character_counts
+from podium.server.endpoints.sizes import call_bytes, character_counts, token_bytes
 from podium.server.http.bodies import Body, Disconnected, parse_body, read_body
 from podium.server.http.memory import request_memory
 from podium.server.settings import Settings
@@ -59,6 +59,7 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
     memory = request_memory(request)
     memory.grow(await off_loop(body.is_large, call_bytes, call, body))
+    memory.grow(token_bytes(call, counts, as_scorer(reranker.scorer).max_length or 0))  # Hosted models have no tokens here.
     if call.explain:
         _check_explained(call)
         memory.grow(MAX_BYTES_PER_CHARACTER * MOST_PARTS * sum(counts))
