@@ -182,7 +182,7 @@ def late_features(
     instruction_set: str | None = ...,
 ) -> None: ...
 
-# Single kernels, for tests and benchmarks. The result is written to `y`.
+# Single kernels, for packing, tests and benchmarks. The result is written to `y`.
 def multiply(
     x: Array, packed: Array, y: Array, bias: Array | None, activation: str, added: Array | None, instruction_set: str
 ) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NewType
 
@@ -136,17 +136,18 @@ class Attention:
 
 @dataclass(frozen=True, slots=True)
 class RelativeEmbeddings:
-    """The embeddings of relative positions, projected by a layer.
+    """The embeddings of relative positions: the first `count` rows of a table, normalised, and then projected by a layer.
 
-    - `name`: the layer, and all settings on which the embeddings depend.
-    - `count`: the number of embeddings.
-    - `project`: returns them, float32 of shape (heads, count, size). It reads the checkpoint and takes time, so a runtime that
-      has stored the result does not call it.
+    They are the same for every text, so a runtime computes them once. `norm` is the name of the LayerNorm, None if there is
+    none; `has_bias` is whether the layer has a bias.
     """
 
-    name: str
+    table: str
     count: int
-    project: Callable[[], Array]
+    norm: str | None
+    epsilon: float
+    layer: str
+    has_bias: bool
 
 
 class Graph(ABC):

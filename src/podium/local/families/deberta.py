@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,7 +89,7 @@ class Deberta(Bert):
         return graph.linear(pooled, "classifier", exact=True)
 
     def _relative(self, graph: Graph, name: str) -> RelativeEmbeddings:
-        """Return the embeddings of relative positions, projected by a layer. They are the same for every text."""
+        """Return the embeddings of relative positions, projected by a layer."""
         has_bias = f"{name}.bias" in graph.checkpoint
         sizes = graph.checked_sizes([name], has_bias)
         shape = graph.checkpoint.shape(RELATIVE)
@@ -99,14 +98,17 @@ class Deberta(Bert):
                 f"the checkpoint does not match its config.json, which says {2 * self._span} relative positions of width "
                 f"{self.hidden_size}: {RELATIVE} has shape {shape}, and {name} {sizes}; download both from one place"
             )
-        settings = f"{name} of {2 * self._span} relative positions, {self.norm_rel_ebd} {self.layer_norm_eps}"
-        return RelativeEmbeddings(settings, 2 * self._span, functools.partial(self._project, graph, name, has_bias))
-
-    def _project(self, graph: Graph, name: str, has_bias: bool) -> Array:
-        projected = self._relative_embeddings(graph) @ graph.checkpoint[f"{name}.weight"].T
-        if has_bias:
-            projected = projected + graph.checkpoint[f"{name}.bias"]
-        return np.ascontiguousarray(projected.reshape(len(projected), self.num_attention_heads, -1).transpose(1, 0, 2))
+        norm = "encoder.LayerNorm" if "layer_norm" in self.norm_rel_ebd.lower() else None
+        if norm:
+            graph.checked_norm(norm, bias=True)
+        return RelativeEmbeddings(
+            table=RELATIVE,
+            count=2 * self._span,
+            norm=norm,
+            epsilon=self.layer_norm_eps,
+            layer=name,
+            has_bias=has_bias,
+        )
 
     @property
     def _farthest(self) -> int:
@@ -117,16 +119,6 @@ class Deberta(Bert):
     def _span(self) -> int:
         """The number of embeddings of relative positions in each of the two directions."""
         return self.position_buckets if self.position_buckets > 0 else self._farthest
-
-    def _relative_embeddings(self, graph: Graph) -> Array:
-        """Return the embeddings of relative positions, shape (2 × span, width), normalised if the model's settings say so."""
-        x = graph.checkpoint[RELATIVE][: 2 * self._span]
-        if "layer_norm" not in self.norm_rel_ebd.lower():
-            return x
-        scaled = (x - x.mean(axis=1, keepdims=True)) / np.sqrt(x.var(axis=1, keepdims=True) + np.float32(self.layer_norm_eps))
-        weight = graph.checkpoint["encoder.LayerNorm.weight"]
-        bias = graph.checkpoint["encoder.LayerNorm.bias"]
-        return np.asarray(scaled * weight + bias, np.float32)
 
     def _distance_rows(self) -> Array:
         """Return the index of the embedding for each distance.

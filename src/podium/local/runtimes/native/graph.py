@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, ParamSpec
 
 import numpy as np
 
-from podium._native import Network
+from podium._native import Network, multiply, normalise
 from podium.errors import Argument, UnsupportedModel
 from podium.local.graph import Attention, Graph, PositionKind, RelativeEmbeddings, Value
 from podium.local.runtimes import Precision
@@ -227,11 +227,34 @@ class NativeGraph(Graph):
         Reversed embeddings have the order in which the distances fall, because neighbouring columns are packed faster.
         """
         order = slice(None, None, -1 if is_reversed else 1)
-        key = f"{embeddings.name}{', reversed' if is_reversed else ''}"
-        packed_shape = (shape.heads, shape.size, embeddings.count)
-        table = self._packed.get(key, packed_shape, lambda: embeddings.project()[:, order].transpose(0, 2, 1))
+
+        def pack() -> Array:
+            projected = self._projected(embeddings)[order].reshape(-1, shape.heads, shape.size)
+            columns: Array = projected.transpose(1, 2, 0)
+            return columns
+
+        key = f"{embeddings}{', reversed' if is_reversed else ''}"
+        table = self._packed.get(key, (shape.heads, shape.size, embeddings.count), pack)
         columns = embeddings.count - 1 - rows if is_reversed else rows
         return table, np.ascontiguousarray(columns, np.int32)
+
+    def _projected(self, embeddings: RelativeEmbeddings) -> Array:
+        """Return the projected embeddings, shape (count, width).
+
+        The core computes them, and not numpy, whose results differ in the last bits between processors.
+        """
+        x = np.ascontiguousarray(self.checkpoint[embeddings.table][: embeddings.count])
+        kernels = self.network.instruction_set
+        if embeddings.norm:
+            weight, bias = (self.checkpoint[f"{embeddings.norm}.{kind}"] for kind in ("weight", "bias"))
+            normal = np.empty_like(x)
+            normalise(x=x, weight=weight, bias=bias, epsilon=embeddings.epsilon, y=normal, instruction_set=kernels)
+            x = normal
+        weight = self.checkpoint[f"{embeddings.layer}.weight"]
+        layer_bias = self.checkpoint[f"{embeddings.layer}.bias"] if embeddings.has_bias else None
+        y = np.empty((len(x), len(weight)), np.float32)
+        multiply(x=x, packed=pack_floats(weight), y=y, bias=layer_bias, activation="none", added=None, instruction_set=kernels)
+        return y
 
     def convolution(self, x: Value, name: str, *, size: int, groups: int) -> Value:
         number = self._step_number(x)

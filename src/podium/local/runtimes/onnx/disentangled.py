@@ -41,16 +41,32 @@ def attention(
     if keys is not None:
         # The rows are queries i, and the columns keys j. So the distance i - j falls from left to right.
         falling = _distance_rows(graph, "falling", np.ascontiguousarray(distance_rows[::-1]))
-        biases.append(_by_distance(graph, query, keys.project(), falling, scale))
+        biases.append(_by_distance(graph, query, _projected(graph, keys, shape), falling, scale))
     if queries is not None:
         # The rows are keys j, and the columns queries i. So the distance i - j rises from left to right.
         rising = _distance_rows(graph, "rising", distance_rows)
-        biases.append(graph.op("Transpose", _by_distance(graph, key, queries.project(), rising, scale), perm=[0, 2, 1]))
+        biases.append(
+            graph.op("Transpose", _by_distance(graph, key, _projected(graph, queries, shape), rising, scale), perm=[0, 2, 1])
+        )
     if len(biases) == 2:
         bias: Value | None = graph.op("Add", *biases)
     else:
         bias = biases[0] if biases else None
     return graph.select(graph.attend(query, key, value, scale, bias), shape.rows)
+
+
+def _projected(graph: OnnxGraph, embeddings: RelativeEmbeddings, shape: Attention) -> Array:
+    """Return the projected embeddings, float32 of shape (heads, count, size)."""
+    checkpoint = graph.checkpoint
+    x = checkpoint[embeddings.table][: embeddings.count]
+    if embeddings.norm:
+        deviations = x - x.mean(axis=1, keepdims=True)
+        x = deviations / np.sqrt(x.var(axis=1, keepdims=True) + np.float32(embeddings.epsilon))
+        x = x * checkpoint[f"{embeddings.norm}.weight"] + checkpoint[f"{embeddings.norm}.bias"]
+    projected = x @ checkpoint[f"{embeddings.layer}.weight"].T
+    if embeddings.has_bias:
+        projected = projected + checkpoint[f"{embeddings.layer}.bias"]
+    return np.ascontiguousarray(projected.reshape(len(x), shape.heads, shape.size).transpose(1, 0, 2))
 
 
 def _distance_rows(graph: OnnxGraph, name: str, rows: Array) -> Value:
