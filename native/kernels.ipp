@@ -10,6 +10,7 @@
 #include "linear.ipp"
 #include "rows.ipp"
 #include "attention.ipp"
+#include "attention_i8.ipp"
 #include "matches.ipp"
 
 namespace podium::PODIUM_ISA {

@@ -14,10 +14,12 @@ constexpr std::size_t TILE_VECTORS = 2, ACCUMULATORS = 12;
 #else
 constexpr std::size_t TILE_VECTORS = 2, ACCUMULATORS = 8;
 #endif
+
+// The same for int8. The remaining registers have weights and rows.
 #if defined(PODIUM_DOT_MADD) && PODIUM_VECTOR_BYTES == 32
-constexpr std::size_t ACCUMULATORS_INT8 = 8;  // MADD needs two registers for a vector of weights
+constexpr std::size_t TILE_VECTORS_INT8 = 2, ACCUMULATORS_INT8 = 8;  // MADD needs two registers for a vector of weights
 #else
-constexpr std::size_t ACCUMULATORS_INT8 = ACCUMULATORS;
+constexpr std::size_t TILE_VECTORS_INT8 = TILE_VECTORS, ACCUMULATORS_INT8 = ACCUMULATORS;
 #endif
 constexpr std::size_t TILE_COLUMNS = TILE_VECTORS * LANES;
 
@@ -195,8 +197,13 @@ void linear_half(const float* x, std::size_t x_stride, std::size_t rows, std::si
     compute(x, x_stride, rows, inputs, packed, outputs, epilogue, y, y_stride);
 }
 
-// For each way to multiply bytes: the form in which a vector of int8 weights is held in registers, and `add_products`, which
-// adds to each lane of `sums` the products of the 4 unsigned bytes of x and the lane's 4 signed weights.
+// For each way to multiply bytes: `sum_products` adds up the products of a tile. The lane of each row and output is the sum of
+// (byte of the row - ROW_OFFSET) * weight. `quads` is the number of groups of 4 inputs; `rows` have `stride` bytes, and the
+// weights of consecutive groups are `w_stride` bytes apart.
+constexpr std::int32_t ROW_OFFSET = 0;
+
+// WeightVector is the form in which a vector of int8 weights is held in registers. `add_products` adds to each lane of `sums` the
+// products of the 4 unsigned bytes of x and the lane's 4 signed weights.
 #if defined(PODIUM_DOT_VNNI)
 typedef Ints WeightVector;
 inline WeightVector load_weights(const std::int8_t* w) { return load_ints(w); }
@@ -243,26 +250,33 @@ inline Ints add_products(Ints sums, std::int32_t x, const WeightVector& weights)
 }
 #endif
 
-// `quads` is the number of groups of 4 inputs. w, scales, weight_sums and bias begin at the tile's first output.
 template <std::size_t Rows, std::size_t Vectors>
-inline void microkernel_i8(const Int8Rows& x, std::size_t first_row, std::size_t quads, const std::int8_t* w,
-                           const float* scales, const std::int32_t* weight_sums, const float* bias, float* y,
-                           std::size_t y_stride) {
-    Ints sums[Rows][Vectors] = {};
-    const std::uint8_t* rows = x.values + first_row * x.stride;
-    for (std::size_t k = 0; k < quads; ++k, w += 4 * PANEL) {
-        for (std::size_t v = 0; v < Vectors; ++v) __builtin_prefetch(w + 8 * 4 * PANEL + v * 4 * LANES);
+inline void sum_products(const std::uint8_t* rows, std::size_t stride, std::size_t quads, const std::int8_t* w,
+                         std::size_t w_stride, Ints (&sums)[Rows][Vectors]) {
+    for (std::size_t r = 0; r < Rows; ++r)
+        for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] = Ints{};
+    for (std::size_t k = 0; k < quads; ++k, w += w_stride) {
+        for (std::size_t v = 0; v < Vectors; ++v) __builtin_prefetch(w + 8 * w_stride + v * 4 * LANES);
         WeightVector weights[Vectors];
         for (std::size_t v = 0; v < Vectors; ++v) weights[v] = load_weights(w + v * 4 * LANES);
         for (std::size_t r = 0; r < Rows; ++r) {
             std::int32_t value;
-            std::memcpy(&value, rows + r * x.stride + 4 * k, 4);
+            std::memcpy(&value, rows + r * stride + 4 * k, 4);
             for (std::size_t v = 0; v < Vectors; ++v) sums[r][v] = add_products(sums[r][v], value, weights[v]);
         }
     }
+}
+
+// w, scales, weight_sums and bias begin at the tile's first output.
+template <std::size_t Rows, std::size_t Vectors>
+inline void microkernel_i8(const Int8Rows& x, std::size_t first_row, std::size_t quads, const std::int8_t* w,
+                           const float* scales, const std::int32_t* weight_sums, const float* bias, float* y,
+                           std::size_t y_stride) {
+    Ints sums[Rows][Vectors];
+    sum_products<Rows, Vectors>(x.values + first_row * x.stride, x.stride, quads, w, 4 * PANEL, sums);
     for (std::size_t r = 0; r < Rows; ++r)
         for (std::size_t v = 0; v < Vectors; ++v) {
-            const Ints exact = sums[r][v] - x.zero_points[first_row + r] * load_ints(weight_sums + v * LANES);
+            const Ints exact = sums[r][v] - (x.zero_points[first_row + r] - ROW_OFFSET) * load_ints(weight_sums + v * LANES);
             const Floats scale = x.scales[first_row + r] * load(scales + v * LANES);
             const Floats value = __builtin_convertvector(exact, Floats) * scale;
             store(y + r * y_stride + v * LANES, bias ? value + load(bias + v * LANES) : value);
@@ -281,16 +295,16 @@ void tile_i8(std::size_t rows, const Int8Rows& x, std::size_t first_row, std::si
 
 void linear_i8(const Int8Rows& x, std::size_t rows, std::size_t inputs, const Int8Weights& weights, std::size_t outputs,
                const Epilogue& epilogue, float* y, std::size_t y_stride) {
-    constexpr std::size_t TileRows = ACCUMULATORS_INT8 / TILE_VECTORS;
+    constexpr std::size_t TileRows = ACCUMULATORS_INT8 / TILE_VECTORS_INT8;
     const std::size_t quads = (inputs + 3) / 4;
     for_each_tile<TileRows>(
         rows, outputs, rows_per_block(x.stride), epilogue, y, y_stride,
         [&](std::size_t r, std::size_t count, std::size_t panel, const float* bias, float* target, std::size_t stride) {
             const std::int8_t* w = weights.packed + panel * quads * 4 * PANEL;
-            for (std::size_t c = 0; c < PANEL; c += TILE_COLUMNS) {
+            for (std::size_t c = 0; c < PANEL; c += TILE_VECTORS_INT8 * LANES) {
                 const std::size_t output = panel * PANEL + c;
-                tile_i8<TileRows, TILE_VECTORS>(count, x, r, quads, w + 4 * c, weights.scales + output,
-                                                weights.sums + output, bias ? bias + c : nullptr, target + c, stride);
+                tile_i8<TileRows, TILE_VECTORS_INT8>(count, x, r, quads, w + 4 * c, weights.scales + output, weights.sums + output,
+                                                     bias ? bias + c : nullptr, target + c, stride);
             }
             return true;
         });

@@ -10,6 +10,13 @@
 #include <immintrin.h>
 #endif
 
+// Before a loop over an array of vectors: if it is not unrolled, the array is in memory instead of registers.
+#if defined(__clang__)
+#define PODIUM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PODIUM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 namespace podium::PODIUM_ISA {
 
 typedef float Floats __attribute__((vector_size(PODIUM_VECTOR_BYTES)));
@@ -43,6 +50,34 @@ static inline Floats load_partial(const float* source, std::size_t count, float 
 
 static inline void store_partial(float* target, Floats x, std::size_t count) {
     std::memcpy(target, &x, count * sizeof(float));
+}
+
+// Stores the lowest byte of each of the first `count` lanes.
+static inline void store_bytes(std::uint8_t* target, Ints x, std::size_t count) {
+#if PODIUM_VECTOR_BYTES == 64
+    const __m128i bytes = _mm512_cvtepi32_epi8((__m512i)x);
+    std::memcpy(target, &bytes, count);
+#else
+    for (std::size_t lane = 0; lane < count; ++lane) target[lane] = static_cast<std::uint8_t>(x[lane]);
+#endif
+}
+
+// Stores the lanes of four vectors, which are 0 … 255, as bytes.
+static inline void store_bytes(std::uint8_t* target, const Ints (&x)[4]) {
+#if PODIUM_VECTOR_BYTES == 64
+    const __m512i low = _mm512_packs_epi32((__m512i)x[0], (__m512i)x[1]);
+    const __m512i bytes = _mm512_packus_epi16(low, _mm512_packs_epi32((__m512i)x[2], (__m512i)x[3]));
+    const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i ordered = _mm512_permutexvar_epi32(order, bytes);
+    std::memcpy(target, &ordered, sizeof ordered);
+#elif PODIUM_VECTOR_BYTES == 32
+    const __m256i low = _mm256_packs_epi32((__m256i)x[0], (__m256i)x[1]);
+    const __m256i bytes = _mm256_packus_epi16(low, _mm256_packs_epi32((__m256i)x[2], (__m256i)x[3]));
+    const __m256i ordered = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    std::memcpy(target, &ordered, sizeof ordered);
+#else
+    for (std::size_t v = 0; v < 4; ++v) store_bytes(target + v * LANES, x[v], LANES);
+#endif
 }
 
 // Loads LANES numbers of 16 bits as float32, which changes none of them.

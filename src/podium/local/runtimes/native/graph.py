@@ -189,6 +189,7 @@ class NativeGraph(Graph):
             hides_segment_1=self.hides_segment_1,
             key_heads=shape.key_count,
             causal=shape.is_causal,
+            int8=self._int8 and not shape.is_causal,
         )
 
     def _transformed(self, number: int, column: int, heads: int, shape: Attention, norm: str | None) -> int:
