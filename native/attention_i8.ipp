@@ -2,15 +2,16 @@
 //
 // Keys and values are quantised to -127 … 127 after the middle of each column's range was subtracted: from the keys without a
 // consequence, because it changes all products of a query by the same number; that of the values is added to the result. Keys
-// have one scale, values one per column, and queries one per row. The weights of a query are quantised to 0 … 255, where 255 is
-// the weight of the key with the highest product. All of this depends on the text only, and the products are exact integers.
+// have one scale, values one per column, and queries one per row. The weights of a query are rounded to 0 … 32767, where 32767 is
+// the weight of the key with the highest product, and their higher and lower bytes are multiplied separately: with 8 bits, the
+// many small weights of a long text would be lost. All of this depends on the text only, and the products are exact integers.
 
 namespace podium::PODIUM_ISA {
 namespace {
 
 constexpr std::size_t QUERY_BLOCK_I8 = 12;  // a block's products with all keys fit into the L1 cache, together with the keys
 constexpr std::int32_t QUERY_ZERO = 128;    // is added to a query's numbers, which are stored as unsigned bytes
-constexpr float LOG2_MAX_WEIGHT = 7.994353436858858f;  // log2 255
+constexpr float LOG2_MAX_WEIGHT = 14.999955971769559f;  // log2 32767
 constexpr float LOG2_E = 1.44269504f;                  // e^x is 2^(x log2 e)
 
 inline void store_ints(std::int32_t* target, Ints x) { std::memcpy(target, &x, sizeof x); }
@@ -34,15 +35,16 @@ inline float int8_scale(float highest) { return highest > 1.0e-30f ? highest / 1
 struct HeadMemoryI8 {
     std::size_t width, capacity;  // the columns of a head, and the tokens of a text, rounded up to whole vectors and panels
     std::size_t key_offsets, values, value_scales, value_centers, value_sums, key_scale;
-    std::size_t products, weights, ones, queries, row, size;
+    std::size_t products, weights, ones, sums, queries, row, size;
 
     HeadMemoryI8(const AttentionShape& shape, std::size_t tokens)
         : width(round_up_to_lanes(shape.head_size)), capacity(round_up_to_panels(tokens)), key_offsets(capacity * width),
           values(key_offsets + capacity * sizeof(std::int32_t)), value_scales(values + capacity * width),
           value_centers(value_scales + width * sizeof(float)), value_sums(value_centers + width * sizeof(float)),
           key_scale(value_sums + width * sizeof(std::int32_t)), products(key_scale + SUM_LANES * sizeof(float)),
-          weights(products + QUERY_BLOCK_I8 * capacity * sizeof(std::int32_t)), ones(weights + QUERY_BLOCK_I8 * capacity),
-          queries(ones + capacity), row(queries + QUERY_BLOCK_I8 * width), size(row + width) {}
+          weights(products + QUERY_BLOCK_I8 * capacity * sizeof(std::int32_t)), ones(weights + 2 * QUERY_BLOCK_I8 * capacity),
+          sums(ones + capacity), queries(sums + QUERY_BLOCK_I8 * width * sizeof(float)), row(queries + QUERY_BLOCK_I8 * width),
+          size(row + width) {}
 };
 
 template <class T>
@@ -176,7 +178,7 @@ float quantise_query(const float* q, std::size_t width, std::size_t padded_width
     return scale + total({zero});
 }
 
-// 2^x for x <= 8 with a relative error of at most 1e-4, which is less than that of rounding the result to a byte.
+// 2^x for x <= 15 with a relative error of at most 1e-4.
 inline Floats approximate_power_of_two(Floats x) {
     const Floats shift = broadcast(ROUNDING_SHIFT);
     const Floats clamped = maximum(x, broadcast(-20.0f));
@@ -188,10 +190,10 @@ inline Floats approximate_power_of_two(Floats x) {
     return (Floats)((Ints)power + ((Ints)rounded << 23));
 }
 
-// Writes the weights of `count` keys for a query that attends to the keys first … last - 1. The products times `scale` are the
-// logarithms to base 2 of the weights. Returns the sum of the weights.
+// Writes the higher and the lower bytes of the weights of `count` keys for a query that attends to the keys first … last - 1. The
+// products times `scale` are the logarithms to base 2 of the weights. Returns the sum of the weights.
 std::int32_t write_weights(const std::int32_t* products, std::size_t count, std::size_t first, std::size_t last, float scale,
-                           std::uint8_t* weights) {
+                           std::uint8_t* high, std::uint8_t* low) {
     constexpr std::size_t GROUP = 4;  // vectors that are computed together
     const std::size_t begin = first / LANES * LANES, end = (last + LANES - 1) / LANES * LANES;
     Ints lanes;
@@ -220,10 +222,16 @@ std::int32_t write_weights(const std::int32_t* products, std::size_t count, std:
     const auto write_edge = [&]() __attribute__((always_inline)) {
         const Ints rounded = rounded_weights(i) & is_used(i);
         sums += rounded;
-        store_bytes(weights + i, rounded, LANES);
+        store_bytes(high + i, rounded >> 8, LANES);
+        store_bytes(low + i, rounded, LANES);
         i += LANES;
     };
-    if (begin) std::memset(weights, 0, begin);
+    const auto write_zeros = [=](std::size_t from, std::size_t to) {
+        if (from == to) return;
+        std::memset(high + from, 0, to - from);
+        std::memset(low + from, 0, to - from);
+    };
+    write_zeros(0, begin);
     if (begin < first) write_edge();
     for (; i + GROUP * LANES <= last; i += GROUP * LANES) {
         Ints rounded[GROUP];
@@ -232,11 +240,11 @@ std::int32_t write_weights(const std::int32_t* products, std::size_t count, std:
             rounded[v] = rounded_weights(i + v * LANES);
             sums += rounded[v];
         }
-        store_bytes(weights + i, rounded);
+        store_high_and_low_bytes(high + i, low + i, rounded);
     }
     while (i < end) write_edge();
-    if (end < count) std::memset(weights + end, 0, count - end);
-    return static_cast<std::int32_t>(total({__builtin_convertvector(sums, Floats)}));
+    write_zeros(end, count);
+    return sum_of_lanes(sums);
 }
 
 void pack_head_i8(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t tokens,
@@ -257,6 +265,7 @@ void attend_head_i8(const AttentionShape& shape, const float* q, std::size_t q_s
     std::int32_t *value_sums = at<std::int32_t>(scratch, memory.value_sums), *products = at<std::int32_t>(scratch, memory.products);
     std::uint8_t *bytes = at<std::uint8_t>(scratch, memory.queries), *weights = at<std::uint8_t>(scratch, memory.weights);
     std::uint8_t* ones = at<std::uint8_t>(scratch, memory.ones);
+    float* sums = at<float>(scratch, memory.sums);
     const float scale = *at<float>(scratch, memory.key_scale) * shape.scale * LOG2_E;
     for (std::size_t r = 0; r < queries; r += QUERY_BLOCK_I8, q += QUERY_BLOCK_I8 * q_stride, y += QUERY_BLOCK_I8 * y_stride) {
         const std::size_t rows = queries - r < QUERY_BLOCK_I8 ? queries - r : QUERY_BLOCK_I8;
@@ -268,44 +277,51 @@ void attend_head_i8(const AttentionShape& shape, const float* q, std::size_t q_s
         for (std::size_t c = 0; c < count; c += PANEL) {
             const std::size_t key = range.begin + c;
             const std::size_t stride = memory.capacity;
-            const auto store_products = [=](std::size_t row, std::size_t column, Ints sums) {
-                store_ints(products + row * stride + c + column, sums + load_ints(key_offsets + key + column));
+            const auto store_products = [=](std::size_t row, std::size_t column, Ints products_sum) {
+                store_ints(products + row * stride + c + column, products_sum + load_ints(key_offsets + key + column));
             };
             multiply_i8(count - c < PANEL ? count - c : PANEL, rows, bytes, width, width / 4, keys + key * width, 4 * PANEL,
                         store_products);
         }
         for (std::size_t i = 0; i < rows; ++i) {
             const auto [first, last] = range.of_query(first_query + r + i);
-            std::uint8_t* row = weights + i * memory.capacity;
+            std::uint8_t *high = weights + i * memory.capacity, *low = high + rows * memory.capacity;
             factors[i] = 0.0f;  // the result if the query follows the last token by more than the window
-            if (first >= last)
-                std::memset(row, 0, count);
-            else if (const std::int32_t sum = write_weights(products + i * memory.capacity, count, first, last, scales[i], row);
-                     scales[i] < 1.0e30f)
-                factors[i] = 1.0f / static_cast<float>(sum);
-            else
-                factors[i] = __builtin_nanf("");
+            if (first >= last) {
+                std::memset(high, 0, count);
+                std::memset(low, 0, count);
+                continue;
+            }
+            const std::int32_t sum =
+                write_weights(products + i * memory.capacity, count, first, last, scales[i], high, low);
+            factors[i] = scales[i] < 1.0e30f ? 1.0f / static_cast<float>(sum) : __builtin_nanf("");
         }
         const std::size_t quads = (range.end - range.begin + 3) / 4;
         const std::int8_t* first_values = values + range.begin * width;
         if constexpr (ROW_OFFSET != 0) {  // the products must be with weights, not with weights - ROW_OFFSET
             std::memset(ones, ROW_OFFSET + 1, 4 * quads);
             multiply_i8(width, 1, ones, memory.capacity, quads, first_values, 4 * width,
-                        [&](std::size_t, std::size_t column, Ints sums) { store_ints(value_sums + column, sums); });
+                        [=](std::size_t, std::size_t column, Ints products_sum) { store_ints(value_sums + column, products_sum); });
         }
-        const std::size_t head_size = shape.head_size;
-        const float* row_factors = factors;
-        const auto store_row = [=](std::size_t row, std::size_t column, Ints sums) {
-            if constexpr (ROW_OFFSET != 0) sums += ROW_OFFSET * load_ints(value_sums + column);
-            Floats result = __builtin_convertvector(sums, Floats) * (load(value_scales + column) * row_factors[row]);
-            if (row_factors[row] != 0.0f) result += load(centers + column);
-            float* target = y + row * y_stride + column;
-            if (column + LANES <= head_size)
-                store(target, result);
-            else if (column < head_size)
-                store_partial(target, result, head_size - column);
+        // The first rows have the higher bytes of the weights, and as many others the lower bytes.
+        const auto store_sums = [=](std::size_t row, std::size_t column, Ints products_sum) {
+            if constexpr (ROW_OFFSET != 0) products_sum += ROW_OFFSET * load_ints(value_sums + column);
+            const bool is_high = row < rows;
+            float* target = sums + (is_high ? row : row - rows) * width + column;
+            const Floats converted = __builtin_convertvector(products_sum, Floats);
+            store(target, is_high ? converted * 256.0f : load(target) + converted);
         };
-        multiply_i8(width, rows, weights, memory.capacity, quads, first_values, 4 * width, store_row);
+        multiply_i8(width, 2 * rows, weights, memory.capacity, quads, first_values, 4 * width, store_sums);
+        for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t c = 0; c < shape.head_size; c += LANES) {
+                Floats result = load(sums + i * width + c) * (load(value_scales + c) * factors[i]);
+                if (factors[i] != 0.0f) result += load(centers + c);
+                float* target = y + i * y_stride + c;
+                if (c + LANES <= shape.head_size)
+                    store(target, result);
+                else
+                    store_partial(target, result, shape.head_size - c);
+            }
     }
 }
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -12,7 +13,10 @@ namespace podium {
 namespace {
 
 constexpr std::size_t MAX_ROWS = 256;     // of one unit: what limits the memory of slots that only one thread sees
-constexpr std::size_t ROW_MULTIPLE = 12;  // so that the last tile of a unit's rows is not much smaller than the others
+constexpr std::size_t ROW_MULTIPLE = 6;   // so that the last tile of a unit's rows is not much smaller than the others
+
+// How long a thread looks for a change of the phase before it sleeps. Waking it takes almost as long as a short text's phase.
+constexpr std::chrono::microseconds AWAKE{100};
 
 std::size_t divide_up(std::size_t number, std::size_t divisor) { return (number + divisor - 1) / divisor; }
 
@@ -86,7 +90,23 @@ void Execution::cancel() {
     const std::lock_guard<std::mutex> guard(mutex_);
     is_cancelled_ = true;
     if (finished_units_ == begun_units_ && !has_ended_) end(false);
+    notify();
+}
+
+void Execution::notify() {
+    ++changes_;
     changed_.notify_all();
+}
+
+// Returns after a change, or if `leave` becomes true. It may also return without a reason.
+void Execution::wait(std::unique_lock<std::mutex>& lock, const std::atomic<bool>* leave) {
+    using Clock = std::chrono::steady_clock;
+    const unsigned changes = changes_;
+    lock.unlock();
+    const Clock::time_point end = Clock::now() + AWAKE;
+    while (changes_ == changes && !(leave && *leave) && Clock::now() < end) std::this_thread::yield();
+    lock.lock();
+    if (changes_ == changes && !(leave && *leave)) changed_.wait(lock);
 }
 
 bool Execution::work(const std::atomic<bool>* leave) {
@@ -99,7 +119,7 @@ bool Execution::work(const std::atomic<bool>* leave) {
     std::unique_ptr<Scratch> scratch;
     while (!has_ended_ && !(leave && *leave)) {
         if (begun_units_ == unit_count_ || is_cancelled_ || error_) {
-            changed_.wait(lock);  // for the threads that compute the last units
+            wait(lock, leave);  // for the threads that compute the last units
             continue;
         }
         const std::size_t unit = begun_units_++;
@@ -125,7 +145,7 @@ bool Execution::work(const std::atomic<bool>* leave) {
         } else {
             continue;
         }
-        changed_.notify_all();
+        notify();
     }
     --threads_;
     if (scratch && !error_) network_.return_scratch(std::move(scratch));

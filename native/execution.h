@@ -35,6 +35,8 @@ class Execution {
     void begin_phase();
     void execute(Scratch& scratch, std::size_t unit);
     void end(bool is_complete);
+    void wait(std::unique_lock<std::mutex>& lock, const std::atomic<bool>* leave);
+    void notify();
 
     const Network& network_;
     const Texts texts_;
@@ -46,6 +48,7 @@ class Execution {
 
     std::mutex mutex_;                 // guards everything below
     std::condition_variable changed_;  // the phase has changed, or the run has ended
+    std::atomic<unsigned> changes_{0};  // how often it was notified; also read without the mutex
     std::size_t threads_ = 0;          // how many are in `work`
     std::size_t phase_ = 0;
     std::size_t phase_count_;          // all phases, or those that a prefix needs
