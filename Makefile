@@ -9,7 +9,7 @@ ONNX    = $(1)/bin/python -c 'import podium._native' 2>/dev/null || $(1)/bin/pyt
 NATIVE := CMakeLists.txt $(wildcard native/*.cpp native/*.h native/*.ipp)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo serve check test test-clients test-ray test-wheel test-arm test-container docs site bench bench-decoders bench-late bench-serve sanitize clean help
+.PHONY: demo serve check test test-clients test-ray test-wheel test-arm test-container docs site bench bench-goals bench-decoders bench-late bench-serve sanitize clean help
 
 help:            ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ \t/'
@@ -75,6 +75,9 @@ bench-serve:     ## Compare the speed of podium serve with the same work without
 bench-late: $(DEV)/installed  ## Measure the speed of ranking with stored encodings
 	$(DEV)/bin/python bench/late.py
 	$(DEV)/bin/python bench/late_run.py
+
+bench-goals: $(DEV)/installed  ## Measure the share of the int8 peak, and short requests on all cores
+	$(DEV)/bin/python bench/goals.py
 
 bench-decoders: $(DEV)/installed  ## Compare the speed of a decoder with llama.cpp and sentence-transformers
 	$(DEV)/bin/python bench/decoders.py

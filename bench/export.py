@@ -26,10 +26,7 @@ DESCRIPTIONS = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 def write_checkpoint(folder: Path, tokenizer_folder: Path) -> None:
-    """Write the checkpoint, and the tokenizer with BERT's template for pairs, which podium-mini's tokenizer does not have."""
     import torch
-    from tokenizers import Tokenizer
-    from tokenizers.processors import TemplateProcessing
     from transformers import BertConfig, BertForSequenceClassification
 
     torch.manual_seed(0)
@@ -41,6 +38,14 @@ def write_checkpoint(folder: Path, tokenizer_folder: Path) -> None:
         for weight in model.parameters():
             weight.mul_(2.0)
     model.half().save_pretrained(folder)
+    write_tokenizer(folder, tokenizer_folder)
+
+
+def write_tokenizer(folder: Path, tokenizer_folder: Path) -> None:
+    """Write the tokenizer with BERT's template for pairs, which podium-mini's tokenizer does not have."""
+    from tokenizers import Tokenizer
+    from tokenizers.processors import TemplateProcessing
+
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     special_token_ids = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
     template = "[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1"

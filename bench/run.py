@@ -192,6 +192,7 @@ def main() -> None:
     best_rates = peaks()
     full_table = "\n".join([table(rows), *limits(best_rates, operations(), rows)])
     print(full_table)
+    run_in("podium", Path(__file__).parent / "goals.py")
     machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
     results = {"table": full_table, "rows": rows, "peaks": best_rates, "rounds": rounds, "machine": machine}
     (ROOT / "docs" / "benchmark.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -93,38 +93,55 @@ struct HeadMemory {
           sums(weights + QUERY_BLOCK * weight_stride), size(sums + QUERY_BLOCK * width) {}
 };
 
-std::size_t attention_scratch(const AttentionShape& shape, std::size_t capacity) { return HeadMemory(shape, capacity).size; }
+// The keys to which a block of queries attends: `begin` … `end` - 1, of which `begin` is the first of a panel.
+struct KeyRange {
+    std::size_t reach, reach_right;  // how many keys to the left and to the right of itself a query attends to
+    std::size_t begin, end;
 
-void pack_head(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t first,
-               std::size_t count, std::size_t capacity, float* scratch) {
+    KeyRange(const AttentionShape& shape, std::size_t position, std::size_t rows, std::size_t tokens) {
+        const std::size_t longest = position + rows > tokens ? position + rows : tokens;
+        reach = shape.window && shape.window < longest ? shape.window : longest;
+        reach_right = shape.causal ? 0 : reach;
+        end = position + rows + reach_right < tokens ? position + rows + reach_right : tokens;
+        begin = position > reach ? (position - reach < end ? position - reach : end - 1) / PANEL * PANEL : 0;
+    }
+
+    struct Keys {
+        std::size_t first, last;  // relative to `begin`; there are none if first >= last
+    };
+
+    Keys of_query(std::size_t position) const {
+        return {position > begin + reach ? position - reach - begin : 0,
+                position + reach_right + 1 < end ? position + reach_right + 1 - begin : end - begin};
+    }
+};
+
+void pack_head_f32(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t first,
+                   std::size_t count, std::size_t capacity, float* scratch) {
     const HeadMemory memory(shape, capacity);
     pack_keys(k, kv_stride, first, count, shape.head_size, scratch);
     pack_values(v, kv_stride, count, shape.head_size, memory.width, scratch + memory.values + first * memory.width);
 }
 
-void attend_head(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
-                 std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
-                 std::size_t y_stride) {
+void attend_head_f32(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
+                     std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
+                     std::size_t y_stride) {
     const HeadMemory memory(shape, capacity);
     const float *keys = scratch, *values = scratch + memory.values;
     float *weights = scratch + memory.weights, *sums = scratch + memory.sums;
-    const std::size_t width = memory.width, last_query = first_query + queries;
-    const std::size_t longest = last_query > tokens ? last_query : tokens;
-    const std::size_t reach = shape.window && shape.window < longest ? shape.window : longest;  // to the left
-    const std::size_t reach_right = shape.causal ? 0 : reach;
+    const std::size_t width = memory.width;
     for (std::size_t r = 0; r < queries; r += QUERY_BLOCK, q += QUERY_BLOCK * q_stride, y += QUERY_BLOCK * y_stride) {
         const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK, position = first_query + r;
         // Only those panels of keys are multiplied that a query of this block attends to.
-        const std::size_t end = position + rows + reach_right < tokens ? position + rows + reach_right : tokens;
-        const std::size_t begin = position > reach ? (position - reach < end ? position - reach : end - 1) / PANEL * PANEL : 0;
+        const KeyRange range(shape, position, rows, tokens);
+        const std::size_t begin = range.begin, end = range.end;
         const std::size_t count = round_up_to_lanes(end - begin);
         for (std::size_t c = 0; c < count; c += PANEL)
             multiply_f32(rows, q, q_stride, shape.head_size, keys + (begin + c) * shape.head_size, PANEL,
                          count - c < PANEL ? count - c : PANEL, weights + c, memory.weight_stride);
         float totals[QUERY_BLOCK];
         for (std::size_t i = 0; i < rows; ++i) {
-            const std::size_t query = position + i, first = query > begin + reach ? query - reach - begin : 0;
-            const std::size_t last = query + reach_right + 1 < end ? query + reach_right + 1 - begin : end - begin;
+            const auto [first, last] = range.of_query(position + i);
             // In causal attention, the weights of later tokens are exactly 0. So the result of a token does not depend on how
             // many later tokens there are.
             const std::size_t used = shape.causal ? round_up_to_lanes(last) : count;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,10 @@ namespace {
 // The maximum number of rows of a block. It limits the memory of the slots that only one thread sees.
 constexpr std::size_t MAX_ROWS = 256;
 // Most blocks have a multiple of this many rows, so that they are divided into tiles of equal size.
-constexpr std::size_t ROW_MULTIPLE = 12;
+constexpr std::size_t ROW_MULTIPLE = 6;
+
+// How long a thread looks for a change of the phase before it sleeps. Waking it takes almost as long as a short text's phase.
+constexpr std::chrono::microseconds AWAKE{100};
 
 std::size_t divide_up(std::size_t number, std::size_t divisor) { return (number + divisor - 1) / divisor; }
 
@@ -79,7 +83,7 @@ void Execution::execute(Scratch& scratch, std::size_t block) {
 void Execution::end(bool is_complete) {
     has_ended_ = true;
     is_complete_ = is_complete;
-    changed_.notify_all();
+    notify();
     if (!is_complete) return;
     if (prefix_) prefix_->is_complete = true;
     if (result_)
@@ -100,7 +104,7 @@ void Execution::finish_block(std::exception_ptr error) {
             end(true);
         } else {
             begin_phase();
-            changed_.notify_all();
+            notify();
         }
     }
 }
@@ -109,6 +113,23 @@ void Execution::cancel() {
     const std::lock_guard<std::mutex> guard(mutex_);
     is_cancelled_ = true;
     if (finished_blocks_ == begun_blocks_ && !has_ended_) end(false);
+    notify();
+}
+
+void Execution::notify() {
+    ++changes_;
+    changed_.notify_all();
+}
+
+// Returns after a change, or if `leave` becomes true. It may also return without a reason.
+void Execution::wait(std::unique_lock<std::mutex>& lock, const std::atomic<bool>* leave) {
+    using Clock = std::chrono::steady_clock;
+    const unsigned changes = changes_;
+    lock.unlock();
+    const Clock::time_point end = Clock::now() + AWAKE;
+    while (changes_ == changes && !(leave && *leave) && Clock::now() < end) std::this_thread::yield();
+    lock.lock();
+    if (changes_ == changes && !(leave && *leave)) changed_.wait(lock);
 }
 
 bool Execution::work(const std::atomic<bool>* leave) {
@@ -121,7 +142,7 @@ bool Execution::work(const std::atomic<bool>* leave) {
     std::unique_ptr<Scratch> scratch;
     while (!has_ended_ && !(leave && *leave)) {
         if (begun_blocks_ == block_count_ || is_cancelled_ || error_) {
-            changed_.wait(lock);  // Other threads are computing the last blocks.
+            wait(lock, leave);  // Other threads are computing the last blocks.
             continue;
         }
         const std::size_t block = begun_blocks_++;

@@ -39,6 +39,8 @@ class Execution {
     // Counts a block that has been computed, with its exception or null. The last one begins the next phase or ends the run.
     void finish_block(std::exception_ptr error);
     void end(bool is_complete);
+    void wait(std::unique_lock<std::mutex>& lock, const std::atomic<bool>* leave);
+    void notify();
 
     const Network& network_;
     const Texts texts_;
@@ -50,6 +52,7 @@ class Execution {
 
     std::mutex mutex_;                 // guards everything below, see `execute`
     std::condition_variable changed_;  // the phase has changed, or the run has ended
+    std::atomic<unsigned> changes_{0};  // how often it was notified; also read without the mutex
     std::size_t threads_ = 0;          // how many are in `work`
     std::size_t phase_ = 0;
     std::size_t phase_count_;          // all phases, or those that a prefix needs

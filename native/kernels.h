@@ -48,6 +48,7 @@ struct AttentionShape {
     float scale;
     std::size_t window;           // how many tokens to either side a token attends to; 0: all
     bool causal = false;          // a token attends only to itself and earlier tokens; then there is no window
+    bool int8 = false;            // products are those of int8 numbers; then it is not causal
 };
 
 // One of the two terms that relative positions add to the products of a head's queries and keys. The embeddings are the columns
@@ -93,6 +94,7 @@ struct Kernels {
     // `capacity` tokens. `pack_head` packs the keys and values of the tokens `first` … `first + count` - 1, which must follow
     // the tokens that are already packed. `attend_head` lets the tokens `first_query` … `first_query + queries` - 1 attend to
     // the text's first `tokens` tokens. A query can follow the last of these; if its window has none of them, its result is 0.
+    // In int8, all keys of a text are packed at once, because their mean is subtracted.
     std::size_t (*attention_scratch)(const AttentionShape& shape, std::size_t capacity);
     void (*pack_head)(const AttentionShape& shape, const float* k, const float* v, std::size_t kv_stride, std::size_t first,
                       std::size_t count, std::size_t capacity, float* scratch);

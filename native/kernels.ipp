@@ -11,6 +11,7 @@
 #include "linear.ipp"
 #include "rows.ipp"
 #include "attention.ipp"
+#include "attention_i8.ipp"
 #include "disentangled.ipp"
 #include "matches.ipp"
 

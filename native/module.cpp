@@ -219,10 +219,10 @@ class PyNetwork {
 
     int attend(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
                std::size_t heads, std::size_t head_size, float scale, std::size_t window, bool hides_segment_1,
-               std::optional<std::size_t> key_heads, bool causal) {
+               std::optional<std::size_t> key_heads, bool causal, bool int8) {
         return network_.attend(queries, keys,
                                {heads, key_heads.value_or(heads), head_size, query_column, key_column, value_column, scale,
-                                window, causal, hides_segment_1});
+                                window, causal, hides_segment_1, int8});
     }
 
     int attend_disentangled(int queries, std::size_t query_column, int keys, std::size_t key_column, std::size_t value_column,
@@ -547,16 +547,17 @@ void multiply_int8(const Matrix<float>& x, const PackedInt8& packed, const Vecto
 // y are the results of the tokens from `first_query`.
 void attend(const Matrix<float>& qkv, const MutableMatrix& y, std::size_t heads, float scale, std::size_t window,
             const std::string& instruction_set, std::optional<std::size_t> key_head_count, bool causal,
-            std::size_t first_query) {
+            std::size_t first_query, bool int8) {
     const std::size_t queries = y.shape(0), width = y.shape(1), tokens = qkv.shape(0), stride = qkv.shape(1);
     const std::size_t key_heads = key_head_count.value_or(heads);
     check(heads && width % heads == 0 && key_heads && heads % key_heads == 0, "y must have columns for all heads");
     const std::size_t size = width / heads;
     check(stride == width + 2 * key_heads * size, "qkv must have the columns of queries, keys and values");
     check(tokens && first_query <= tokens && queries <= tokens - first_query, "y must not have more rows than qkv");
+    check(!(causal && int8), "causal attention has no int8 products");
     const Kernels& kernels = kernels_named(instruction_set);
     const nb::gil_scoped_release released;
-    const AttentionShape shape{heads, size, scale, window, causal};
+    const AttentionShape shape{heads, size, scale, window, causal, int8};
     std::vector<float> scratch(kernels.attention_scratch(shape, tokens));
     for (std::size_t head = 0; head < heads; ++head) {
         const float* k = qkv.data() + width + head / (heads / key_heads) * size;
@@ -613,7 +614,7 @@ NB_MODULE(_native, m) {
              "activation"_a = "none", "added"_a = -1, "wide_inputs"_a = false)
         .def("attend", &PyNetwork::attend, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a, "value_column"_a,
              "heads"_a, "size"_a, "scale"_a, "window"_a = 0, "hides_segment_1"_a = false, "key_heads"_a = nb::none(),
-             "causal"_a = false)
+             "causal"_a = false, "int8"_a = false)
         .def("attend_disentangled", &PyNetwork::attend_disentangled, "queries"_a, "query_column"_a, "keys"_a, "key_column"_a,
              "value_column"_a, "heads"_a, "size"_a, "scale"_a, "falling"_a.none(), "rising"_a.none(),
              "hides_segment_1"_a = false)
@@ -670,7 +671,8 @@ NB_MODULE(_native, m) {
           "instruction_set"_a);
     m.def("multiply_int8", multiply_int8, "x"_a, "packed"_a, "scales"_a, "sums"_a, "y"_a.noconvert(), "instruction_set"_a);
     m.def("attend", attend, "qkv"_a, "y"_a.noconvert(), "heads"_a, "scale"_a, "window"_a, "instruction_set"_a,
-          "key_heads"_a = nb::none(), "causal"_a = false, "first_query"_a = 0);
+          "key_heads"_a = nb::none(), "causal"_a = false, "first_query"_a = 0,
+          "int8"_a = false);
     m.def("rms_normalise", rms_normalise, "x"_a, "weight"_a, "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
     m.def("normalise", normalise, "x"_a, "weight"_a, "bias"_a.none(), "epsilon"_a, "y"_a.noconvert(), "instruction_set"_a);
     m.def("activate", activate, "x"_a, "activation"_a, "y"_a.noconvert(), "instruction_set"_a);

@@ -94,6 +94,7 @@ struct Attention {
     std::size_t window = 0;        // how many tokens to either side a token attends to; 0: all
     bool causal = false;           // a token attends only to itself and earlier tokens; then there is no window
     bool hides_segment_1 = false;  // no token attends to tokens of segment 1, which are the last ones of a text
+    bool int8 = false;             // long texts attend with int8 products; then attention is not causal
 };
 
 // The embeddings of relative positions of all heads (RelativeTerms): the tables have the shape (heads, head_size, embeddings).

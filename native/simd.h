@@ -72,6 +72,42 @@ static inline void store_bytes(std::uint8_t* target, Ints x, std::size_t count) 
 #endif
 }
 
+static inline std::int32_t sum_of_lanes(Ints x) {
+#if PODIUM_VECTOR_BYTES == 64
+    return _mm512_reduce_add_epi32((__m512i)x);
+#else
+    std::int32_t sum = 0;
+    for (std::size_t lane = 0; lane < LANES; ++lane) sum += x[lane];
+    return sum;
+#endif
+}
+
+// Stores the higher and the lower bytes of the lanes of four vectors, which are 0 … 65535.
+static inline void store_high_and_low_bytes(std::uint8_t* high, std::uint8_t* low, const Ints (&x)[4]) {
+#if PODIUM_VECTOR_BYTES == 64
+    const __m512i first = _mm512_packus_epi32((__m512i)x[0], (__m512i)x[1]);
+    const __m512i second = _mm512_packus_epi32((__m512i)x[2], (__m512i)x[3]);
+    const __m512i mask = _mm512_set1_epi16(255), order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i high_bytes = _mm512_packus_epi16(_mm512_srli_epi16(first, 8), _mm512_srli_epi16(second, 8));
+    const __m512i low_bytes = _mm512_packus_epi16(_mm512_and_si512(first, mask), _mm512_and_si512(second, mask));
+    _mm512_storeu_si512(high, _mm512_permutexvar_epi32(order, high_bytes));
+    _mm512_storeu_si512(low, _mm512_permutexvar_epi32(order, low_bytes));
+#elif PODIUM_VECTOR_BYTES == 32
+    const __m256i first = _mm256_packus_epi32((__m256i)x[0], (__m256i)x[1]);
+    const __m256i second = _mm256_packus_epi32((__m256i)x[2], (__m256i)x[3]);
+    const __m256i mask = _mm256_set1_epi16(255), order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const __m256i high_bytes = _mm256_packus_epi16(_mm256_srli_epi16(first, 8), _mm256_srli_epi16(second, 8));
+    const __m256i low_bytes = _mm256_packus_epi16(_mm256_and_si256(first, mask), _mm256_and_si256(second, mask));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(high), _mm256_permutevar8x32_epi32(high_bytes, order));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(low), _mm256_permutevar8x32_epi32(low_bytes, order));
+#else
+    for (std::size_t v = 0; v < 4; ++v) {
+        store_bytes(high + v * LANES, x[v] >> 8, LANES);
+        store_bytes(low + v * LANES, x[v], LANES);
+    }
+#endif
+}
+
 // Loads LANES numbers of 16 bits as float32, which changes none of them.
 static inline Floats load_bfloat16(const std::uint16_t* source) {
     typedef std::uint16_t Halves __attribute__((vector_size(PODIUM_VECTOR_BYTES / 2)));

@@ -253,6 +253,8 @@ struct TransformHeads final : Step {
 
 // The units are key heads; if there are more threads than key heads, each key head has several units with parts of the queries.
 struct Attend : Step {
+    static constexpr std::size_t MIN_INT8_TOKENS = 64;
+
     const char* name() const override { return "attention"; }
     bool is_row_wise() const override { return false; }
 
@@ -277,29 +279,45 @@ struct Attend : Step {
     virtual void attend(const Part& part, std::size_t key_head, std::size_t split, std::size_t splits) const {
         const Run& run = part.run;
         const Texts& texts = run.texts;
-        const AttentionShape shape{attention.heads, attention.head_size, attention.scale, attention.window, attention.causal};
         const std::size_t prefix_tokens = run.prefix_tokens(), kv_stride = run.width(inputs[1]), size = attention.head_size;
         const std::size_t capacity = prefix_tokens + longest_text(texts);
-        float* scratch = part.scratch.attention.reserve(run.kernels.attention_scratch(shape, capacity));
+        float* scratch = reserve_scratch(part, capacity);
         if (prefix_tokens) {
             const std::size_t columns = attention.key_heads * size;
             const float* k = texts.prefix->layers[layer].data() + key_head * size;
-            run.kernels.pack_head(shape, k, k + columns, 2 * columns, 0, prefix_tokens, capacity, scratch);
+            run.kernels.pack_head(shape(false), k, k + columns, 2 * columns, 0, prefix_tokens, capacity, scratch);
         }
         for (std::size_t text = 0; text < texts.count; ++text) {
             const Queries queries = queries_of(run, text, split, splits);
             if (!queries.count) continue;
             const float* kv = run.rows(inputs[1]) + texts.begin(text) * kv_stride + key_head * size;
             const std::size_t keys = key_count(texts, text);
-            run.kernels.pack_head(shape, kv + attention.key_column, kv + attention.value_column, kv_stride, prefix_tokens, keys,
+            const AttentionShape text_shape = shape(uses_int8(run, texts.end(text) - texts.begin(text)));
+            run.kernels.pack_head(text_shape, kv + attention.key_column, kv + attention.value_column, kv_stride, prefix_tokens, keys,
                                   capacity, scratch);
             const std::size_t group = attention.heads / attention.key_heads;
             for (std::size_t head = key_head * group; head < (key_head + 1) * group; ++head)
                 run.kernels.attend_head(
-                    shape, run.rows(inputs[0]) + queries.row * run.width(inputs[0]) + attention.query_column + head * size,
+                    text_shape, run.rows(inputs[0]) + queries.row * run.width(inputs[0]) + attention.query_column + head * size,
                     run.width(inputs[0]), queries.position, queries.count, prefix_tokens + keys, capacity, scratch,
                     run.rows(output) + queries.row * run.width(output) + head * size, run.width(output));
         }
+    }
+
+    AttentionShape shape(bool int8) const {
+        return {attention.heads, attention.head_size, attention.scale, attention.window, attention.causal, int8};
+    }
+
+    // Few queries do not make up for the time of quantising the keys.
+    bool uses_int8(const Run& run, std::size_t tokens) const {
+        return attention.int8 && !run.per_text(output) && tokens >= MIN_INT8_TOKENS && tokens <= MAX_INT8_INPUTS;
+    }
+
+    float* reserve_scratch(const Part& part, std::size_t capacity) const {
+        std::size_t size = 0;
+        for (const bool int8 : {false, attention.int8})
+            size = std::max(size, part.run.kernels.attention_scratch(shape(int8), capacity));
+        return part.scratch.attention.reserve(size);
     }
 
     // Consecutive queries of a text: the row of the first one, its position in the text, and their number.
@@ -562,6 +580,7 @@ int Network::add_attention(int queries, int keys, const Attention& attention, co
     if (per_text(keys)) throw std::invalid_argument("keys need one row per token");
     if (attention.causal && (attention.window || attention.hides_segment_1))
         throw std::invalid_argument("causal attention has no window and no hidden tokens");
+    if (attention.causal && attention.int8) throw std::invalid_argument("causal attention has no int8 products");
     std::unique_ptr<Attend> step;
     if (relative) {
         auto disentangled = std::make_unique<AttendDisentangled>();

@@ -50,6 +50,15 @@ def test_idle_worker_helps_with_a_running_item():
     Workers(2).run(Work([1], run, helpers=helpers))
 
 
+def test_steps_are_large_if_workers_help():
+    """The last step is computed by both workers, so it need not be small. Without help, the first step has one item."""
+    helpers = Helpers()
+    helpers.finish.set()
+    steps: list[list[int]] = []
+    Workers(1).run(Work([10] * 5, steps.append, at_once=100, workers=2, helpers=helpers))
+    assert steps == [[0, 1], [2], [3], [4]]
+
+
 def test_helping_worker_runs_the_items_of_a_call_that_begins():
     helpers = Helpers()
     workers = Workers(2)

@@ -63,6 +63,7 @@ class Network:
         hides_segment_1: bool = ...,
         key_heads: int | None = ...,
         causal: bool = ...,
+        int8: bool = ...,
     ) -> int: ...
     def attend_disentangled(
         self,
@@ -197,6 +198,7 @@ def attend(
     key_heads: int | None = ...,
     causal: bool = ...,
     first_query: int = ...,
+    int8: bool = ...,
 ) -> None: ...
 def rms_normalise(x: Array, weight: Array, epsilon: float, y: Array, instruction_set: str) -> None: ...
 def normalise(x: Array, weight: Array, bias: Array | None, epsilon: float, y: Array, instruction_set: str) -> None: ...

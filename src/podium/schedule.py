@@ -120,7 +120,9 @@ class Work:
         self._groups = groups or [0] * len(lengths)
         self._run = run
         self._at_once = at_once
-        self._shares = 2 * workers  # With spare workers, a step takes at most one of this many shares of the tokens left.
+        # With spare workers, a step takes at most one of this many shares of the tokens left. If workers help each other, the
+        # last steps need not be small.
+        self._shares = workers if helpers else 2 * workers
         self._order = sorted(range(len(lengths)), key=lambda item: (self._groups[item], -lengths[item]))
         self._begun_count = 0
         self._running_count = 0

@@ -204,6 +204,83 @@ def test_attention_is_close(instruction_set, tokens, heads, size, window):
     assert (first_row == y[:1]).all()
 
 
+def attend_int8(qkv, instruction_set, *, heads=1, window=0, rows=None):
+    """Return the attention of the first rows, by default all, with int8 products."""
+    width = qkv.shape[1] // 3
+    y = np.full((rows or len(qkv), width), np.nan, np.float32)
+    scale = (width // heads) ** -0.5
+    _native.attend(qkv=qkv, y=y, heads=heads, scale=scale, window=window, instruction_set=instruction_set, int8=True)
+    return y
+
+
+@pytest.mark.parametrize("tokens", [1, 2, 11, 12, 13, 63, 64, 65, 130, 511])
+@pytest.mark.parametrize(("heads", "size"), [(2, 32), (1, 64), (3, 5), (1, 72)])
+@pytest.mark.parametrize("window", [0, 1, 64])
+def test_int8_attention_is_close(instruction_set, tokens, heads, size, window):
+    qkv = random(tokens, 3 * heads * size)
+    y = attend_int8(qkv, instruction_set, heads=heads, window=window)
+    exact = exact_attention(qkv, heads, size, window)
+    assert np.abs(y - exact).max() < 0.03 * np.abs(qkv).max()
+    assert np.sqrt(np.square(y - exact).mean()) < 0.04 * np.sqrt(np.square(exact).mean())
+
+
+def test_int8_attention_of_keys_far_from_zero_is_close(instruction_set):
+    """A vector that is added to all keys does not change the weights, so it must not take steps of the quantisation."""
+    qkv = random(100, 3 * 32)
+    qkv[:, 32:64] += 50 * random(32)
+    np.testing.assert_allclose(attend_int8(qkv, instruction_set), exact_attention(qkv, 1, 32, 0), atol=0.1)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-25, 1e-15, 1e12], ids=str)
+def test_int8_attention_of_tiny_and_huge_values_is_close(instruction_set, scale):
+    qkv = random(50, 3 * 32)
+    qkv[:, 64:] *= np.float32(scale)
+    tolerance = 0.1 * scale if scale > 1e-20 else 1e-20
+    np.testing.assert_allclose(attend_int8(qkv, instruction_set), exact_attention(qkv, 1, 32, 0), atol=tolerance, rtol=0)
+
+
+def test_row_of_int8_attention_does_not_depend_on_the_number_of_rows(instruction_set):
+    qkv = random(130, 3 * 64)
+    together = attend_int8(qkv, instruction_set, window=20)
+    for rows in (1, 5, 11, 12, 13, 29):
+        np.testing.assert_array_equal(attend_int8(qkv, instruction_set, window=20, rows=rows), together[:rows])
+
+
+@pytest.mark.parametrize("tokens", [1, 15, 17, 64, 130])
+@pytest.mark.parametrize(("heads", "size"), [(1, 5), (1, 16), (2, 32), (1, 72)])
+def test_int8_attention_is_the_same_on_every_instruction_set_that_fuses_products_and_sums(tokens, heads, size):
+    qkv = random(tokens, 3 * heads * size)
+    results = [attend_int8(qkv, instruction_set, heads=heads).tobytes() for instruction_set in INSTRUCTION_SETS[:-1]]
+    assert len(set(results)) <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize(("column", "changed_rows", "changed_columns"), [
+    (3, [7], slice(None)),
+    (32 + 3, slice(None), slice(None)),
+    (64 + 3, slice(None), [3]),
+], ids=["query", "key", "value"])  # fmt: skip
+def test_int8_attention_to_a_number_that_is_not_finite_is_not_finite(
+    instruction_set, value, column, changed_rows, changed_columns
+):
+    qkv = random(40, 3 * 32)
+    expected = attend_int8(qkv, instruction_set)
+    qkv[7, column] = value
+    y = attend_int8(qkv, instruction_set)
+    assert not np.isfinite(y[changed_rows][:, changed_columns]).any()
+    is_same = y == expected
+    is_same[np.ix_(np.arange(40)[changed_rows], np.arange(32)[changed_columns])] = True
+    assert is_same.all()
+
+
+def test_causal_attention_with_int8_products_is_refused():
+    qkv = random(4, 3 * 8)
+    with pytest.raises(ValueError, match="causal"):
+        _native.attend(
+            qkv=qkv, y=qkv[:, :8].copy(), heads=1, scale=1.0, window=0, instruction_set="portable", causal=True, int8=True
+        )
+
+
 @pytest.mark.parametrize("tokens", [1, 15, 17, 31, 64, 130])
 @pytest.mark.parametrize("width", [5, 16, 40, 72, 384, 391])
 def test_sums_are_the_same_on_every_instruction_set_that_fuses_products_and_sums(tokens, width):

@@ -138,6 +138,9 @@ WRONG_STEPS = {
     "attend-width": lambda network, x: network.attend(
         queries=x, query_column=0, keys=x, key_column=0, value_column=0, heads=3, size=3, scale=1.0
     ),
+    "attend-causal-int8": lambda network, x: network.attend(
+        queries=x, query_column=0, keys=x, key_column=0, value_column=0, heads=2, size=4, scale=1.0, causal=True, int8=True
+    ),
     "join-nothing": lambda network, x: network.join(inputs=[]),
     "join-rows-and-mean": lambda network, x: network.join(inputs=[x, network.mean(x=x)]),
     "finish-unknown-step": lambda network, x: network.finish(result=99),

@@ -14,8 +14,9 @@ if not HAS_CORE:
     pytest.skip("podium was installed without its native core: no C++ compiler", allow_module_level=True)
 
 from podium.errors import ModelError
-from podium.local.build import load_decoder
+from podium.local.build import load, load_decoder
 from podium.local.runtimes import Variant
+from podium.local.runtimes.native.runtime import MIN_SHARED_WORK, NativeRuntime
 from podium.local.runtimes.native.shared_work import MAX_PREFIX_BYTES, MIN_PREFIX_TOKENS, SharedWork
 from podium.local.spec import read_spec
 from podium.schedule import Work, Workers
@@ -103,6 +104,28 @@ def test_small_network_without_a_prefix_is_not_shared(runtime):
     ids = [random_ids(5)]
     assert runtime.shared_work(ids, ids, [0]) is None
     assert runtime.shared_work(ids, ids, [4]) is not None
+
+
+def test_texts_are_shared_if_they_take_long_together(runtime):
+    runtime = NativeRuntime(runtime.network, 2, size=MIN_SHARED_WORK // 100)
+    short, long = [random_ids(49)] * 2, [random_ids(50)] * 2
+    assert runtime.shared_work(short, short, [0, 0]) is None
+    assert runtime.shared_work(long, long, [0, 0]) is not None
+
+
+@pytest.mark.parametrize("name", ["modernbert", "ettin"])
+@pytest.mark.parametrize("workers", [2, 5], ids=["2-threads", "5-threads"])
+def test_int8_results_are_those_of_each_text_alone(name, workers):
+    runtime = load(read_spec(PARITY_MODELS / name), Variant("native", "int8"))
+    texts = [(random_ids(length), 0) for length in (1, 63, 64, 65, 110, 30, 120)]
+    work = shared_work(runtime, texts)
+    results = np.empty((len(texts), 1), np.float32)
+
+    def run(indices):
+        results[list(indices)] = work.run(indices)
+
+    Workers(workers).run(Work(work.lengths, run, at_once=128, workers=workers, helpers=work))
+    np.testing.assert_array_equal(results, run_alone(runtime, texts))
 
 
 def test_cancelled_work_raises(runtime, texts):

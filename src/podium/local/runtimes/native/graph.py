@@ -178,6 +178,7 @@ class NativeGraph(Graph):
             hides_segment_1=self.hides_segment_1,
             key_heads=shape.key_count,
             causal=shape.is_causal,
+            int8=self._int8 and not shape.is_causal,
         )
 
     def _queries_and_keys(self, x: Value, names: Sequence[str], shape: Attention, *, bias: bool = True) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from podium.local.runtimes.native.shared_work import MAX_PREFIX_BYTES, SharedWor
 
 __all__ = ["NativeRuntime"]
 
-MIN_SHARED_SIZE = 50_000_000  # A text of a smaller network takes too little time to wake up other threads for it.
+MIN_SHARED_WORK = 1_000_000_000  # So many multiplications take about 2 ms. Fewer are not worth waking up other threads.
 
 
 class NativeRuntime:
@@ -50,7 +50,8 @@ class NativeRuntime:
 
     def shared_work(self, ids: Sequence[Array], segments: Sequence[Array], shared_tokens: Sequence[int]) -> SharedWork | None:
         """Return the work on texts that several threads can compute together, None if this would not be faster."""
-        if self.size < MIN_SHARED_SIZE and not any(shared_tokens):
+        work = self.size * sum(map(len, ids))
+        if work < MIN_SHARED_WORK and not any(shared_tokens):
             return None
         return SharedWork(self, ids, segments, shared_tokens)
 
