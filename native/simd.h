@@ -13,6 +13,13 @@
 #include <immintrin.h>
 #endif
 
+// Before a loop over an array of vectors: if it is not unrolled, the array is in memory instead of registers.
+#if defined(__clang__)
+#define PODIUM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PODIUM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
 namespace podium::PODIUM_ISA {
 
 typedef float Floats __attribute__((vector_size(PODIUM_VECTOR_BYTES)));

@@ -11,6 +11,7 @@ namespace podium {
 namespace {
 
 constexpr double UNKNOWN_PENALTY = 10.0;     // how much lower the score of an unknown character is than the lowest score
+constexpr std::size_t MAX_PIECE_BYTES = 256;  // at every character, all pieces of up to the longest one's length are looked up
 constexpr std::size_t MAX_PROBES = 1 << 10;  // pieces that need more were chosen to have equal hashes
 
 constexpr std::uint64_t FIRST_HASH = 0xcbf29ce484222325u;  // FNV-1a, whose bits are mixed once more before they are used
@@ -51,6 +52,8 @@ Unigram::Unigram(const char* bytes, std::size_t size, const std::uint32_t* ends,
         const std::size_t begin = id ? ends[id - 1] : 0;
         if (begin >= ends[id] || ends[id] > size || continues_character(bytes[begin]))
             throw std::invalid_argument("piece " + std::to_string(id) + " is empty or incomplete");
+        if (ends[id] - begin > MAX_PIECE_BYTES)
+            throw std::invalid_argument("piece " + std::to_string(id) + " is longer than " + std::to_string(MAX_PIECE_BYTES) + " bytes");
         std::uint64_t hash = FIRST_HASH;
         for (char byte : piece(id)) hash = next_hash(hash, byte);
         hash = mixed(hash);

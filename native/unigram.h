@@ -17,7 +17,7 @@ class Unigram {
   public:
     // Piece i has the bytes ends[i - 1] … ends[i] - 1 of `bytes`, in UTF-8, and the score scores[i]. A character that is not a
     // piece has the id `unknown_id`. The arrays are not copied: they must live as long as the model. Throws
-    // std::invalid_argument if a piece is empty, incomplete or a duplicate.
+    // std::invalid_argument if a piece is empty, incomplete, a duplicate, or longer than 256 bytes.
     Unigram(const char* bytes, std::size_t size, const std::uint32_t* ends, const float* scores, std::size_t count,
             std::int32_t unknown_id);
 

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <new>
 #include <vector>
@@ -25,8 +24,8 @@ class Buffer {
             size_ = 0;
             data_.reset();
             const std::size_t lines = (count * sizeof(T) + CACHE_LINE - 1) / CACHE_LINE;
-            data_.reset(static_cast<T*>(std::aligned_alloc(CACHE_LINE, lines * CACHE_LINE)));
-            if (!data_) throw std::bad_alloc();
+            // Not std::aligned_alloc, which Windows does not have.
+            data_.reset(static_cast<T*>(::operator new(lines * CACHE_LINE, std::align_val_t{CACHE_LINE})));
             size_ = count;
         }
         return data_.get();
@@ -37,7 +36,7 @@ class Buffer {
   private:
     static constexpr std::size_t CACHE_LINE = 64;
     struct Free {
-        void operator()(T* data) const { std::free(data); }
+        void operator()(T* data) const { ::operator delete(data, std::align_val_t{CACHE_LINE}); }
     };
     std::unique_ptr<T, Free> data_;
     std::size_t size_ = 0;

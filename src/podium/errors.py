@@ -117,7 +117,7 @@ class ProviderError(PodiumError):
 
 
 class MissingKey(ProviderError):
-    """No API key was passed, and the provider's environment variable is not set."""
+    """No API key was passed and the provider's environment variable is not set, or a request cannot contain the key."""
 
 
 class KeyRejected(ProviderError):

@@ -16,7 +16,7 @@ from podium.types import ScoreKind, Scores
 
 __all__ = ["MOST_PARTS", "Explanation", "Sentence", "parts_of", "texts_without_each"]
 
-MOST_PARTS = 64  # of a text that are left out; in a longer text, a part has several sentences
+MOST_PARTS = 64  # a text with more sentences is divided into parts of several sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class Explanation:
         parts = parts_of(text)
         contributions: list[float | None] = [raw[0] - without for without in raw[1:]]
         first = scores[0]
-        notes = dict.fromkeys(note for call in scores for note in (*call.reasons, *call.notes))
+        notes = list(dict.fromkeys(note for call in scores for note in (*call.reasons, *call.notes)))
         if first.dropped_tokens is not None and first.dropped_tokens[0]:
-            notes[f"{first.dropped_tokens[0]} tokens at the end of the text were not read"] = None
+            notes.append(f"{first.dropped_tokens[0]} tokens at the end of the text were not read")
         return cls(
             text=text,
             score=float(first.values[0]),

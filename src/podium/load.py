@@ -190,6 +190,17 @@ def load(
     else:
         refuse(hosted_options, f"{os.fspath(name)} is a model on this machine and does not have the option")
         scorer = local_scorer(name, **without_none(local_options))
+    scorer = _wrapped(scorer, cache, calibration)
+    reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
+    reranker.candidates = candidates
+    options = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
+    options |= local_options | hosted_options
+    reranker._load_again = functools.partial(load, name, **without_none(options))
+    return reranker
+
+
+def _wrapped(scorer: BaseScorer, cache: str | None, calibration: str | os.PathLike[str] | None) -> BaseScorer:
+    """Return a scorer with a cache and a calibration, if they are not None."""
     if cache is not None:
         from podium.compose.cached import CachedScorer
         from podium.compose.stores import open_store
@@ -199,12 +210,7 @@ def load(
         from podium.compose.calibrated import CalibratedScorer, read_calibration
 
         scorer = CalibratedScorer(scorer, read_calibration(calibration))
-    reranker = Reranker(scorer, limit=limit, rank_by=rank_by, return_score=return_score)
-    reranker.candidates = candidates
-    options = {"limit": limit, "rank_by": rank_by, "return_score": return_score, "calibration": calibration, "cache": cache}
-    options |= local_options | hosted_options
-    reranker._load_again = functools.partial(load, name, **without_none(options))
-    return reranker
+    return scorer
 
 
 def local_scorer(
@@ -241,10 +247,7 @@ def local_scorer(
     late_options = {"encoding": encoding, "pooling": pooling, "score": score}
     instruction_options = {"instruction": instruction}
     if is_late(files.folder):
-        refuse(
-            instruction_options,
-            f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
-        )
+        refuse(instruction_options, _without_instructions(name))
         store = None if keep is None else store_for(keep)
         return LateInteraction(files, **options, **without_none(late_options), store=store)
     late_only = {**late_options, "keep": keep}
@@ -254,14 +257,12 @@ def local_scorer(
         refuse(late_only, f"{os.fspath(name)} is a language model, which stores nothing, and does not have the option")
         return DecoderScorer(files, **options, **without_none(instruction_options))
     refuse(late_only, f"{os.fspath(name)} is a cross-encoder, which stores nothing, and does not have the option")
-    refuse(
-        instruction_options,
-        f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option",
-    )
+    refuse(instruction_options, _without_instructions(name))
     return LocalScorer(files, **options)
 
 
 def _without_instructions(name: str | os.PathLike[str]) -> str:
+    """Return the beginning of the message that refuses an instruction."""
     return f"{os.fspath(name)} does not read instructions, as language models do, so it does not have the option"
 
 

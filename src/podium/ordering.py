@@ -87,8 +87,11 @@ def make_ranking(request: Request, scores: Scores, cut: Cut, scorer: BaseScorer,
         score_kind=score_kind,
         usage=_usage(scores, seconds),
         notes=(
-            *(*scores.reasons, *scores.notes),
-            *(*_query_notes(scores), *_text_notes(request, scores), *_cut_notes(request, results)),
+            *scores.reasons,
+            *scores.notes,
+            *_query_notes(scores),
+            *_text_notes(request, scores),
+            *_cut_notes(request, results),
         ),
         reasons=tuple(scores.reasons),
     )
@@ -153,10 +156,7 @@ def _results(request: Request, scores: Scores, model: str, no_text_score: float,
     for rank, index in enumerate(without_text, start=len(with_text) + 1):
         if cut.limit is not None and rank > cut.limit:
             break
-        document = request.documents[index]
-        tokens = dropped_tokens = 0
-        source = source_score_and_rank(document)
-        results.append(Result(document, no_text_score, rank, index, tokens, dropped_tokens, True, *source))
+        results.append(_result_without_text(request.documents[index], no_text_score, rank, index))
     return results
 
 
@@ -187,6 +187,21 @@ def _result_with_text(request: Request, scores: Scores, model: str, rank: int, p
         source_rank=source_rank,
         scored_by=model if scores.scored_by is None else scores.scored_by[position],
         passage=None if scores.passages is None else _with_text(scores.passages[position], request.texts[position]),
+    )
+
+
+def _result_without_text(document: Any, score: float, rank: int, index: int) -> Result:
+    source_score, source_rank = source_score_and_rank(document)
+    return Result(
+        document=document,
+        score=score,
+        rank=rank,
+        index=index,
+        tokens=0,
+        dropped_tokens=0,
+        no_text=True,
+        source_score=source_score,
+        source_rank=source_rank,
     )
 
 

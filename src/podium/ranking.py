@@ -124,7 +124,8 @@ class Reranker:
     def with_scorer(self, scorer: Scorer) -> Reranker:
         """Return a reranker with the same defaults and another scorer."""
         reranker = copy.copy(self)
-        reranker.scorer, reranker._scorer = scorer, as_scorer(scorer)
+        reranker.scorer = scorer
+        reranker._scorer = as_scorer(scorer)
         reranker._load_again = None  # it would load the other scorer
         return reranker
 
@@ -210,8 +211,8 @@ class Reranker:
         """Return a Ranking: every result with its document, score, rank and index, and what the call cost.
 
         All documents with a text are scored. Then `min_score` removes results with a lower score, documents without text or
-        without a score, and those in a lower tier (see Scores). `limit` keeps the best of the others. If no result is left, a
-        note says so. `progress` shows a bar on stderr if the call takes longer than a second.
+        without a score, and those that are not in tier 0 (see Scores). `limit` keeps the best of the others. If no result is
+        left, a note says so. `progress` shows a bar on stderr if the call takes longer than a second.
 
         With a budget, documents are scored in their order until it is used up, and the others stay below, in their order:
         `budget_ms` are milliseconds, `max_tokens` tokens that the model reads, and `max_cost` US dollars for a hosted model, an

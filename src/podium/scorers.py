@@ -113,7 +113,7 @@ class BaseScorer(ABC):
     def with_instruction(self, instruction: str) -> BaseScorer:
         """Return a scorer like this one that also reads an instruction, which describes relevant documents.
 
-        Close only this scorer: the two share a model. Raises InvalidInput if the model does not read instructions.
+        Close only one of the two, because they share a model. Raises InvalidInput if the model does not read instructions.
         """
         raise InvalidInput(
             Argument("instruction"),

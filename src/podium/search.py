@@ -255,8 +255,9 @@ def _with_source(ranking: Ranking, candidate_list: list[Any], seconds: float) ->
     """Return the ranking with the source's ranks and time. If the source returned Candidates, add their total and notes."""
     results = tuple(_with_source_rank(result) for result in ranking)
     usage = replace(ranking.usage, source_seconds=seconds)
-    total, notes = (candidate_list.total, candidate_list.notes) if isinstance(candidate_list, Candidates) else (None, ())
-    return replace(ranking, results=results, usage=usage, notes=(*notes, *ranking.notes), total=total)
+    if isinstance(candidate_list, Candidates):
+        ranking = replace(ranking, total=candidate_list.total, notes=(*candidate_list.notes, *ranking.notes))
+    return replace(ranking, results=results, usage=usage)
 
 
 def _with_source_rank(result: Result) -> Result:

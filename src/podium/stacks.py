@@ -101,8 +101,8 @@ class _Node:
 class Stack:
     """The checked content of a configuration file. `scorer` loads its models.
 
-    `place` and `source` are the source of a search, None if the file has none. `candidates` is the number of documents that
-    are requested from the source, and that an evaluation reranks.
+    `place` is that of the source of a search, None if the file has none, and `source` are its options. `candidates` is the
+    number of documents that are requested from the source, and that an evaluation reranks.
     """
 
     file: TomlFile
@@ -135,13 +135,13 @@ class Stack:
         return reranker
 
     def _created(self, node: _Node, load_model: ModelLoader, load_embedder: EmbedderLoader, wrap: Wrap) -> BaseScorer:
+        """Return the scorer of a node. The other arguments are those of `scorer`."""
         if node.component is None:
             with _located(self.file, node.path):
                 return load_model(node.model, node.options)
+        create = functools.partial(self._created, load_model=load_model, load_embedder=load_embedder, wrap=wrap)
         scorers = {
-            key: [self._created(item, load_model, load_embedder, wrap) for item in value]
-            if isinstance(value, list)
-            else self._created(value, load_model, load_embedder, wrap)
+            key: [create(item) for item in value] if isinstance(value, list) else create(value)
             for key, value in node.scorers.items()
         }
         with _located(self.file, node.path):

@@ -112,8 +112,8 @@ class Scores:
 
     A scorer that is made of others may also return these:
 
-    - `tiers`: the tier of each text, 0 for the best. A text in a lower tier is ranked above all texts in higher tiers. Scores
-      of different tiers cannot be compared.
+    - `tiers`: the tier of each text. Texts in tier 0 are ranked above those in tier 1, and so on. Scores of different tiers
+      cannot be compared.
     - `scored_by`: the name of the model that scored each text. It is None for a text that was not scored: its value is NaN,
       and it is ranked below all texts with a score, in input order.
     - `passages`: the part of each text that decided its score, None if that is the whole text.

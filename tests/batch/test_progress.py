@@ -9,7 +9,7 @@ import podium
 from batches import pairs, write_table
 from podium.batch.files import input_files
 from podium.batch.parts import divided
-from podium.batch.progress import part_weights, share_before
+from podium.batch.progress import part_bytes, share_before
 
 ROWS = pairs([10] * 300)
 
@@ -27,7 +27,7 @@ def test_share_at_the_middle_of_a_file_is_a_half(tmp_path, out, reranker, name):
 def test_weights_of_parts_are_shares_of_their_files(tmp_path, name):
     files = input_files([write_table(tmp_path / f"{number}{name}", ROWS, rows_per_group=50) for number in (1, 2)])
     parts = divided(files, None, part_size=100)
-    weights = part_weights(parts)
-    assert len(weights) == len(parts) > 4
-    assert sum(weights.values()) == pytest.approx(sum(file.size for file in files), rel=0.01)
-    assert max(weights.values()) == pytest.approx(min(weights.values()), rel=0.1)
+    sizes = part_bytes(parts)
+    assert len(sizes) == len(parts) > 4
+    assert sum(sizes.values()) == pytest.approx(sum(file.size for file in files), rel=0.01)
+    assert max(sizes.values()) == pytest.approx(min(sizes.values()), rel=0.1)

@@ -85,7 +85,20 @@ def test_server_that_does_not_run_is_not_healthy():
     assert "could not be reached (ConnectionRefusedError); check that it runs" in err
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:8080", "ftp://a", "http://", "http://a:b", "http://a?b", "http://ä", "http://[a"])
+@pytest.mark.parametrize("seconds", ["0", "inf", "nan", "1e10"])
+def test_timeout_is_a_number_of_seconds(seconds):
+    code, _, err = run_in_process("health", "--timeout", seconds)
+    assert code == 2
+    assert "--timeout" in err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("127.0.0.1:8080", "ftp://a", "http://", "http://a:b", "http://a?b", "http://ä", "http://[a", "http://a b"),
+        *("http://..", "http://a..b", f"http://{'a' * 70}"),
+    ],
+)
 def test_url_that_is_not_valid_is_refused(url):
     code, _, err = run_in_process("health", url)
     assert code == 2

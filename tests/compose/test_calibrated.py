@@ -198,8 +198,15 @@ def test_calibration_of_a_hosted_model_depends_on_the_model_and_not_on_the_serve
         '{"model": "m", "revision": null, "method": "isotonic", "points": [[0, 0.9], [1, 0.1]]}',
     ],
     ids=[
-        *("empty", "list", "nested", "no fields", "unknown method"),
-        *("negative slope", "slope is a string", "slope is too large", "decreasing points"),
+        "empty",
+        "list",
+        "nested",
+        "no fields",
+        "unknown method",
+        "negative slope",
+        "slope is a string",
+        "slope is too large",
+        "decreasing points",
     ],
 )
 def test_file_that_is_not_a_calibration_is_refused(tmp_path, content):

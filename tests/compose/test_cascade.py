@@ -201,7 +201,7 @@ def test_auto_is_the_number_of_documents_that_the_strong_scorer_scores():
 
 
 @pytest.mark.parametrize("keep", [0, -1, True, 2.5, "all", None])
-def test_keep_is_a_positive_number_or_auto(keep):
+def test_keep_that_is_neither_a_positive_number_nor_auto_is_an_error(keep):
     with pytest.raises(InvalidInput, match="keep must be a positive whole number or 'auto'"):
         Cascade(cheap_scorer(), strong_scorer(), keep=keep)
 

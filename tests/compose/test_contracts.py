@@ -44,10 +44,10 @@ def test_error_of_a_scorer_is_raised_unchanged(composition, rerank):
     assert caught.value is error
 
 
-def test_wrong_scores_of_a_scorer_are_an_error(composition, rerank):
-    for wrong in (None, Scores([1.0] * 99), [1.0]):
-        with pytest.raises(podium.PodiumError, match="returned"):
-            rerank(podium.Reranker(composition(FunctionScorer(lambda texts, wrong=wrong: wrong))), "red fruit", TEXTS)
+@pytest.mark.parametrize("wrong", [None, Scores([1.0] * 99), [1.0]], ids=["None", "too many", "list"])
+def test_wrong_scores_of_a_scorer_are_an_error(composition, rerank, wrong):
+    with pytest.raises(podium.PodiumError, match="returned"):
+        rerank(podium.Reranker(composition(FunctionScorer(lambda texts: wrong))), "red fruit", TEXTS)
 
 
 def test_cancelled_call_leaves_nothing_running(composition):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 import podium
@@ -11,6 +13,7 @@ from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import InvalidInput
 from podium.evaluation.collections import read_collection
 from podium.evaluation.evaluate import Cost, ceiling, compare_systems, first_stage_run, movements, rerank_run
+from podium.evaluation.report import page
 from podium.types import Scores, Usage
 
 CANDIDATES = {"q1": [("d4", 3.0), ("d1", 2.0), ("d3", 1.0)], "q2": [("d2", 1.0)]}
@@ -102,3 +105,12 @@ def test_interrupted_evaluation_continues_without_scoring_twice(collection, base
     system = run()
     assert scored_queries == ["red fruit", "night sea", "night sea"]
     assert len(system.cost.seconds) == 1
+
+
+def test_report_leaves_out_scores_of_documents_that_were_not_scored(collection, baseline):
+    """A Budget may leave documents without a score."""
+    scorer = podium.Budget(FunctionScorer(lambda texts: Scores([float("apple" in text) for text in texts])), max_tokens=1)
+    system = rerank_run(collection, baseline.run, podium.Reranker(scorer), "fruit", ignore_progress)
+    assert any(math.isnan(score) for scores in system.run.values() for score in scores.values())
+    evaluation = compare_systems(collection, baseline, [system], ("nDCG@10",))
+    assert "nan" not in page(evaluation)

@@ -125,6 +125,12 @@ def duplicate(tensors):
     tensors["ends"][:3] = 3, 6, 12
 
 
+def append_piece(tensors, piece):
+    tensors["characters"] = np.append(tensors["characters"], np.frombuffer(piece, np.uint8))
+    tensors["ends"] = np.append(tensors["ends"], np.uint32(len(tensors["characters"])))
+    tensors["scores"] = np.append(tensors["scores"], np.float32(-1))
+
+
 DAMAGES = {
     "no-scores": lambda tensors: tensors.pop("scores"),
     "few-scores": set_tensor("scores", lambda scores: scores[1:]),
@@ -138,6 +144,8 @@ DAMAGES = {
     "equal-ends": set_end(1, 3),
     "split-character": lambda tensors: tensors["ends"].__setitem__(4, tensors["ends"][4] - 4),
     "duplicate": duplicate,
+    "long-piece": lambda tensors: append_piece(tensors, b"a" * 257),
+    "incomplete-last-piece": lambda tensors: append_piece(tensors, "é".encode()[:1]),
     "more-characters": set_tensor("characters", lambda characters: np.append(characters, characters[-1:])),
 }
 
@@ -159,6 +167,17 @@ def test_damaged_vocabulary_is_refused(late_model, damage):
 @NEEDS_CORE
 def test_other_models_are_refused(late_model, changes):
     write_pieces(late_model, **changes)
+    with pytest.raises(ModelError, match="is damaged; download both again"):
+        podium.load(late_model)
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize("added_id", [-5, 2**31, 10**12, "7"])
+def test_added_token_without_a_valid_id_is_refused(late_model, added_id):
+    write_pieces(late_model)
+    rules = json.loads((late_model / "tokenizer.json").read_text())
+    rules["added_tokens"].append(rules["added_tokens"][-1] | {"id": added_id, "content": "foo", "special": False})
+    (late_model / "tokenizer.json").write_text(json.dumps(rules))
     with pytest.raises(ModelError, match="is damaged; download both again"):
         podium.load(late_model)
 

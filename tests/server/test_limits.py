@@ -17,6 +17,7 @@ from fakes import WordOverlap
 from loopback import wait_until
 from podium.documents import MAX_DEPTH
 from podium.json_values import count_outside_strings, string_character_bytes
+from podium.scorers import BaseScorer
 from podium.server import process as process_module
 from podium.server.dialects import podium as podium_dialect
 from podium.server.endpoints import rerank, search, sizes
@@ -166,6 +167,19 @@ def test_memory_of_yaml_texts_is_counted():
     with ServerThread(Settings(max_memory=8_000_000), rerankers=rerankers()) as server:
         assert server.post("/rank", {**content, "documents": documents[:5]}).status_code == 200
         assert server.post("/rank", content).status_code == 413
+
+
+class LongTexts(WordOverlap, BaseScorer):
+    max_length = 8_192
+
+
+def test_memory_of_tokens_is_counted():
+    """Every pair of a document has the tokens of the query."""
+    content = {"query": "a " * 8_000, "documents": ["b"] * 200}
+    with ServerThread(Settings(max_memory=8_000_000), rerankers=rerankers(long=LongTexts())) as server:
+        assert server.post("/rank", {**content, "model": "words"}).status_code == 200
+        assert server.post("/rank", {**content, "model": "long"}).status_code == 413
+        assert server.post("/rank", {"query": "a", "documents": ["b"] * 2_000, "model": "long"}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,16 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from podium.batch.results import BatchResult, Plan, Verification
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive_number, checked_limit, checked_path, refuse, refuse_unknown_names
 from podium.ranking import Reranker
+
+if TYPE_CHECKING:
+    from podium.batch.limits import Limits
+    from podium.batch.ray_engine import RayOptions
 
 __all__ = ["PART_SIZE", "BatchResult", "Plan", "Verification", "batch", "plan_batch", "verify_batch"]
 
@@ -87,11 +91,8 @@ def batch(
     errors of the reranker.
     """
     from podium.batch.jobs import JobRequest, run_job
-    from podium.batch.limits import Limits
     from podium.batch.options import load_options
-    from podium.batch.ray_engine import RayOptions
-    from podium.load import load, provider_of
-    from podium.prices import find_price
+    from podium.load import load
 
     request = JobRequest(
         inputs=_names("inputs", inputs),
@@ -105,29 +106,10 @@ def batch(
         format_name=format_name,
         collection=collection,
     )
-    if engine not in ("local", "ray"):
-        raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
-    ray_options = None
-    if engine == "ray":
-        ray_options = RayOptions(ray_address, ray_actors, 1 if ray_cpus is None else ray_cpus)
-    else:
-        ray_only = {"ray_address": ray_address, "ray_actors": ray_actors, "ray_cpus": ray_cpus}
-        refuse(ray_only, "only the engine ray has the option")
+    ray_options = _ray_options(engine, ray_address, ray_actors, ray_cpus)
+    limit_options = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "max_cost": max_cost}
     with contextlib.ExitStack() as stack:
         loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
-        options_of_model = load_options(loaded)
-        limits = None
-        if provider_of(loaded.model) is not None:
-            limits = Limits(
-                requests_per_minute=requests_per_minute,
-                tokens_per_minute=tokens_per_minute,
-                max_cost=max_cost,
-                price=find_price(loaded.model, price),
-            )
-        else:
-            limit_options: dict[str, Any] = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
-            limit_options |= {"max_cost": max_cost, "price": price}
-            refuse(limit_options, "only hosted models have the option")
         return run_job(
             request,
             checked_path(to),
@@ -136,8 +118,8 @@ def batch(
             restart=restart,
             shows_progress=progress,
             ray_options=ray_options,
-            limits=limits,
-            load_options=options_of_model,
+            limits=_limits(loaded.model, limit_options, price),
+            load_options=load_options(loaded),
         )
 
 
@@ -212,6 +194,30 @@ def verify_batch(
         return verify_job(folder, loaded, sample=count, seed=seed, shows_progress=progress)
 
 
+def _ray_options(engine: Any, address: str | None, actors: int | None, cpus: int | None) -> RayOptions | None:
+    """Return the options of the engine "ray", None for "local". Raises InvalidInput, also for options of the other engine."""
+    from podium.batch.ray_engine import RayOptions
+
+    if engine not in ("local", "ray"):
+        raise InvalidInput(Argument("engine"), f" must be 'local' or 'ray', not {engine!r:.40}")
+    if engine == "ray":
+        return RayOptions(address, actors, 1 if cpus is None else cpus)
+    refuse({"ray_address": address, "ray_actors": actors, "ray_cpus": cpus}, "only the engine ray has the option")
+    return None
+
+
+def _limits(model: str, limit_options: Mapping[str, float | None], price: str | None) -> Limits | None:
+    """Return the limits of a job with a hosted model, None for another model, which has no limits. Raises InvalidInput."""
+    from podium.batch.limits import Limits
+    from podium.load import provider_of
+    from podium.prices import find_price
+
+    if provider_of(model) is not None:
+        return Limits(**limit_options, price=find_price(model, price))
+    refuse({**limit_options, "price": price}, "only hosted models have the option")
+    return None
+
+
 def _checked_columns(columns: Any) -> dict[str, str]:
     """Return the names of columns. Raises InvalidInput unless they are in a mapping."""
     if columns is not None and not isinstance(columns, Mapping):
@@ -221,8 +227,9 @@ def _checked_columns(columns: Any) -> dict[str, str]:
 
 def _names(argument: str, names: Any) -> list[Any]:
     """Return one or several names as a list. Raises InvalidInput unless they are strings or paths."""
-    is_one = isinstance(names, str | os.PathLike)
-    listed = [names] if is_one else list(names) if isinstance(names, Iterable) else [None]
-    if not all(isinstance(name, str | os.PathLike) for name in listed):
+    if isinstance(names, str | os.PathLike):
+        return [names]
+    name_list = list(names) if isinstance(names, Iterable) else [None]
+    if not all(isinstance(name, str | os.PathLike) for name in name_list):
         raise InvalidInput(Argument(argument), f" must be a name or a list of names, not {names!r:.60}")
-    return listed
+    return name_list

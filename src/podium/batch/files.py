@@ -136,10 +136,9 @@ def _files_of(name: str) -> list[tuple[InputFile, bool]]:
     """
     if _URL.match(name):
         remote_files = list(_remote_files(name))
-        is_folder = _WILDCARD.search(name.partition("?")[0]) is None and (
-            len(remote_files) != 1 or unquote(remote_files[0].path) != unquote(name)
-        )
-        files = [(file, is_folder) for file in remote_files]
+        has_wildcard = _WILDCARD.search(name.partition("?")[0]) is not None
+        is_file = len(remote_files) == 1 and unquote(remote_files[0].path) == unquote(name)
+        files = [(file, not has_wildcard and not is_file) for file in remote_files]
     else:
         files = list(_local_files(name))
     if not files:
@@ -157,9 +156,12 @@ def _files_of(name: str) -> list[tuple[InputFile, bool]]:
 def _local_files(name: str) -> Iterator[tuple[InputFile, bool]]:
     try:
         paths = [name] if os.path.exists(name) else sorted(glob.glob(name, recursive=True))
-        is_in_folder: dict[Path, bool] = {}  # with the wildcard **, a file is found as such and as one of its folder
+        is_in_folder: dict[Path, bool] = {}
         for path in map(Path, paths):
-            is_in_folder |= dict.fromkeys(_visible_files(path), True) if path.is_dir() else {path: path in is_in_folder}
+            if path.is_dir():
+                is_in_folder |= dict.fromkeys(_visible_files(path), True)
+            else:
+                is_in_folder.setdefault(path, False)  # with the wildcard **, it may be one of its folder already
         for file in is_in_folder:
             stat = file.stat()
             path = file.parent.resolve() / file.name  # of a link, the name is kept, because it tells the format

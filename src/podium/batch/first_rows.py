@@ -37,7 +37,8 @@ def _check_fields(source: PartInput, layout: Layout, rank_by: tuple[str, ...]) -
     first_text: str | None = None
     first_record: Mapping[str, Any] | None = None
     rows = itertools.islice(source.table.rows(source.part.file, source.part.start, None), FIRST_ROWS)
-    for document in (document for row in rows if row.problem is None for document in layout.documents_of(row.values, source)):
+    valid_values = (row.values for row in rows if row.problem is None)
+    for document in itertools.chain.from_iterable(layout.documents_of(values, source) for values in valid_values):
         if isinstance(document, str):
             first_text = document
         elif isinstance(document, Mapping):

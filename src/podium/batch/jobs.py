@@ -225,8 +225,8 @@ def _options(request: JobRequest, files: Sequence[InputFile], fields: Sequence[s
 def _format_name(request: JobRequest, files: Sequence[InputFile]) -> str | None:
     """Return the format of all files that a request names, None if their names tell the same one."""
     name = request.format_name
-    tells = all(can_read(file.path, None) and table_format(file.path) is table_format(file.path, name) for file in files)
-    return None if tells else name
+    is_redundant = all(can_read(file.path, None) and table_format(file.path) is table_format(file.path, name) for file in files)
+    return None if is_redundant else name
 
 
 def _result(

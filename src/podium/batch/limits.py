@@ -32,7 +32,10 @@ MOST_TOKENS_PER_SEARCH_DOCUMENT = 500
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """None means no limit. `max_cost` is in US dollars, for one run of a job. Raises InvalidInput."""
+    """The limits of a job with a hosted model, None for no limit. Raises InvalidInput.
+
+    `max_cost` is the maximum cost of one run of the job, in US dollars.
+    """
 
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
@@ -85,7 +88,7 @@ class Meter(Protocol):
 
 
 class RequestMeter:
-    """A Meter in this process. Safe for threads. `clock` is that of `time`."""
+    """A Meter in this process. Safe for threads. `clock` returns the time in seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
@@ -127,7 +130,7 @@ class LimitedScorer(WrappedScorer):
     """A hosted scorer whose requests keep to the limits of a meter. `score_many` sends up to eight queries at once.
 
     Failed requests that are sent again count, too. For requests without a reply, a token per character is assumed, which is the
-    most. `sleep` is that of `time`.
+    most. `sleep` waits for a number of seconds.
     """
 
     def __init__(
@@ -154,12 +157,12 @@ class LimitedScorer(WrappedScorer):
         """Return the scores of texts that fit in one request."""
         characters = sum(len(query) + len(text) for text in texts)
         estimated_tokens = characters / CHARACTERS_PER_TOKEN
-        most = self._estimated_cost(characters, search_count(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
-        seconds = self._meter.reserve(most, estimated_tokens)
+        highest_cost = self._estimated_cost(characters, search_count(texts, MOST_TOKENS_PER_SEARCH_DOCUMENT))
+        seconds = self._meter.reserve(highest_cost, estimated_tokens)
 
         def before_retry() -> float:
-            self._meter.settle(most, most)  # the provider may have billed the request that failed
-            return self._meter.reserve(most, estimated_tokens)
+            self._meter.settle(highest_cost, highest_cost)  # the provider may have billed the request that failed
+            return self._meter.reserve(highest_cost, estimated_tokens)
 
         try:
             if seconds:
@@ -168,14 +171,14 @@ class LimitedScorer(WrappedScorer):
                 scores = self.scorer.score_with(query, texts, before_retry=before_retry)
             else:
                 scores = self.scorer.score(query, texts)
-        except _BudgetExceeded:  # by a retry, whose cost is not reserved
+        except _BudgetExceeded:  # raised by `before_retry`, after which no cost is reserved
             raise
         except BaseException:  # the provider may have billed it
-            self._meter.settle(most, most)
+            self._meter.settle(highest_cost, highest_cost)
             raise
         tokens = estimated_tokens if scores.total_tokens is None else scores.total_tokens
         searches = scores.billed.get("search_units", search_count(texts))
-        self._meter.settle(most, self._estimated_cost(tokens, searches))
+        self._meter.settle(highest_cost, self._estimated_cost(tokens, searches))
         return scores
 
     def score_many(

@@ -19,9 +19,8 @@ __all__ = ["Options", "load_options", "scorer_facts"]
 
 SCORE_VERSION = 1  # is increased if a new version of podium computes other scores with the same model
 LOAD_OPTIONS = (
-    *("precision", "runtime", "max_length", "encoding", "pooling", "score", "instruction"),
-    *("calibration", "revision", "base_url"),
-)
+    "precision", "runtime", "max_length", "encoding", "pooling", "score", "instruction", "calibration", "revision", "base_url",
+)  # fmt: skip
 """The options of podium.load on which scores depend."""
 
 

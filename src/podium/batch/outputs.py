@@ -19,13 +19,14 @@ from podium.errors import Argument, InvalidInput
 from podium.evaluation.runs import run_lines
 from podium.extras import import_optional
 from podium.server.dialects.cohere import DIALECT
-from podium.types import Ranking
+from podium.types import Ranking, Result
 
 __all__ = ["OUTPUTS", "Output", "PartWriter", "Target", "find_output"]
 
-ROW_GROUP_ROWS = 1 << 16  # a row group of the output ends with the window that brings it to this number
-COMPARED_ROWS = 64
-ROW_GROUP_BYTES = 1 << 26  # or with the query that brings its copied columns to this size
+# A row group of the output ends with the query that brings it to this number of rows, or its copied columns to this size.
+ROW_GROUP_ROWS = 1 << 16
+ROW_GROUP_BYTES = 1 << 26
+COMPARED_ROWS = 64  # how many rows of two files are in memory while they are compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +96,7 @@ class ParquetResults(PartWriter):
 
     def write(self, query: Query, ranking: Ranking) -> None:
         for result in ranking:
-            document = query.documents[result.index]
-            counts = (result.tokens, result.dropped_tokens, result.no_text)
-            passage = result.passage
-            evidence = (None, None, None) if passage is None else (passage.start, passage.end, passage.score)
-            origin = (self.target.input_path, document.position)
-            ids = (query.id, document.id, document.index)
-            self._rows.append((*ids, result.rank, result.score_or_none, result.scored_by, *counts, *evidence, *origin))
+            self._rows.append(_result_row(query, result, self.target.input_path))
         if self._copied_schema.names and len(ranking):
             copied = self._copied_batch([query.documents[result.index].copied for result in ranking])
             self._copied.append(copied)
@@ -192,6 +187,28 @@ RESULT_COLUMNS = {
 
 The score of a document that was not scored is null.
 """
+
+
+def _result_row(query: Query, result: Result, input_path: str) -> tuple[Any, ...]:
+    """Return the values of a result in the order of RESULT_COLUMNS."""
+    document = query.documents[result.index]
+    passage = result.passage
+    return (
+        query.id,
+        document.id,
+        document.index,
+        result.rank,
+        result.score_or_none,
+        result.scored_by,
+        result.tokens,
+        result.dropped_tokens,
+        result.no_text,
+        None if passage is None else passage.start,
+        None if passage is None else passage.end,
+        None if passage is None else passage.score,
+        input_path,
+        document.position,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from podium.batch.jobs import JobRequest, job_files, new_manifest
 from podium.batch.layouts import Query
 from podium.batch.options import Options
 from podium.batch.parts import Part
-from podium.batch.progress import part_weights, share_before
+from podium.batch.progress import part_bytes, share_before
 from podium.batch.results import Plan
 from podium.batch.scoring import ranked
 from podium.errors import InvalidInput
@@ -31,25 +31,26 @@ def planned(request: JobRequest, reranker: Reranker, *, price: Price | None = No
     """
     files, _ = job_files(request)
     manifest = new_manifest(request, files, reranker)
-    weights = part_weights(manifest.parts)
+    bytes_by_part = part_bytes(manifest.parts)
     step = max(1, len(manifest.parts) // SAMPLE_PARTS)
     samples = [(part, _first_queries(part, manifest.options)) for part in manifest.parts[::step][:SAMPLE_PARTS]]
-    pair_count = sum(len(query.documents) for _, queries in samples for query in queries)
+    sampled_queries = [query for _, queries in samples for query in queries]
+    pair_count = sum(len(query.documents) for query in sampled_queries)
     if not pair_count:
         raise InvalidInput("the sample of the input has no pair that can be scored; check the names of the columns")
-    characters = sum(
-        len(query.text) + len(document.text) for _, queries in samples for query in queries for document in query.documents
-    )
-    searches = sum(search_count([document.text for document in query.documents]) for _, queries in samples for query in queries)
+    characters = sum(len(query.text) + len(document.text) for query in sampled_queries for document in query.documents)
+    searches = sum(search_count([document.text for document in query.documents]) for query in sampled_queries)
     speed = None
     if as_scorer(reranker.scorer).threads is not None:
-        ranked(samples[0][1][:1], reranker)  # the first call of a model is slower
+        ranked(sampled_queries[:1], reranker)  # the first call of a model is slower
         began = time.perf_counter()
         for _, queries in samples:
             ranked(queries, reranker)
         speed = pair_count / max(1e-9, time.perf_counter() - began)
-    densities = [_pairs_per_weight(part, queries, weights[part], request.format_name) for part, queries in samples if queries]
-    pairs = max(pair_count, round(sum(weights.values()) * sum(densities) / len(densities)))
+    densities = [
+        _pairs_per_byte(part, queries, bytes_by_part[part], request.format_name) for part, queries in samples if queries
+    ]
+    pairs = max(pair_count, round(sum(bytes_by_part.values()) * sum(densities) / len(densities)))
     return Plan(
         files=len(files),
         parts=len(manifest.parts),
@@ -75,10 +76,13 @@ def _first_queries(part: Part, options: Options) -> list[Query]:
     return queries
 
 
-def _pairs_per_weight(part: Part, queries: Sequence[Query], weight: int, format_name: str | None) -> float:
-    """Return how many pairs a byte of the input has, from the distance between the first and the last of these queries."""
+def _pairs_per_byte(part: Part, queries: Sequence[Query], byte_count: int, format_name: str | None) -> float:
+    """Return how many pairs a byte of a part has, from the distance between the first and the last of these queries.
+
+    `byte_count` is the size of the part.
+    """
     first, last = queries[0], queries[-1]
     share = share_before(part, last.position, format_name) - share_before(part, first.position, format_name)
     if share <= 0:  # there is only one query
-        return sum(len(query.documents) for query in queries) / max(1, weight)
-    return sum(len(query.documents) for query in queries[:-1]) / max(1e-9, share * weight)
+        return sum(len(query.documents) for query in queries) / max(1, byte_count)
+    return sum(len(query.documents) for query in queries[:-1]) / max(1e-9, share * byte_count)

@@ -14,7 +14,7 @@ from podium.batch.parts import Part
 from podium.batch.tables import table_format
 from podium.progress import bar
 
-__all__ = ["JobProgress", "part_weights", "share_before"]
+__all__ = ["JobProgress", "part_bytes", "share_before"]
 
 
 class JobProgress(contextlib.ExitStack):
@@ -25,24 +25,24 @@ class JobProgress(contextlib.ExitStack):
         self.pairs = 0
         self._began = time.monotonic()
         self._format_name = manifest.options.format_name
-        self._weights = part_weights(manifest.parts)
-        self._done: Counter[Part] = Counter()
-        total = sum(self._weights[part] for part in missing)
+        self._bytes = part_bytes(manifest.parts)
+        self._done_bytes: Counter[Part] = Counter()
+        total = sum(self._bytes[part] for part in missing)
         self._advance_bar = self.enter_context(bar(total, is_shown, "scoring", detail=self._speed))
 
     def advance(self, part: Part, pairs: int, position: int) -> None:
         """Count the pairs of a window of a part. `position` is that of a row near the end of the window."""
         self.pairs += pairs
-        self._set(part, int(share_before(part, position, self._format_name) * self._weights[part]))
+        self._set_done(part, int(share_before(part, position, self._format_name) * self._bytes[part]))
 
     def finish(self, part: Part, pairs: int = 0) -> None:
         """Count a part that is complete, and those of its pairs that were not counted yet."""
         self.pairs += pairs
-        self._set(part, self._weights[part])
+        self._set_done(part, self._bytes[part])
 
-    def _set(self, part: Part, done: int) -> None:
-        self._advance_bar(done - self._done[part])
-        self._done[part] = done
+    def _set_done(self, part: Part, byte_count: int) -> None:
+        self._advance_bar(byte_count - self._done_bytes[part])
+        self._done_bytes[part] = byte_count
 
     def _speed(self) -> str:
         return f"{self.pairs / max(1e-9, time.monotonic() - self._began):,.0f} pairs/s"
@@ -59,7 +59,7 @@ def _estimated_end(file: InputFile, format_name: str | None) -> int:
     return table_format(file.path, format_name).estimated_end(file)
 
 
-def part_weights(parts: Sequence[Part]) -> dict[Part, int]:
+def part_bytes(parts: Sequence[Part]) -> dict[Part, int]:
     """Return approximately how many bytes each part has: its share of its file. A part without a stop is a whole file."""
     ends: dict[str, int] = {}
     for part in parts:

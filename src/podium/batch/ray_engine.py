@@ -7,10 +7,11 @@ That a part may be computed twice does no harm: its content is the same, and a f
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from podium.batch.compute import compute_part
 from podium.batch.folder import JobFolder
@@ -148,6 +149,14 @@ class RayJob:
                 self._ray.kill(actor)
 
 
+class _Task(NamedTuple):
+    """What an actor does since the time `began`: it computes a part, or starts if `part` is None."""
+
+    actor: Any
+    part: Part | None
+    began: float
+
+
 class _Pool:
     """Gives parts to actors that have started, and parts that take very long to a second one."""
 
@@ -155,43 +164,48 @@ class _Pool:
         self._ray = ray
         self._waiting = list(reversed(list(parts)))
         self._left = set(self._waiting)
-        self._tasks: dict[Any, tuple[Any, Part | None, float]] = {}  # task → actor, part (None while it starts), start time
-        self._idle: list[Any] = []
-        self._longest = 0.0
+        self._tasks: dict[Any, _Task] = {}  # by Ray's reference to the result
+        self._idle_actors: list[Any] = []
+        self._longest_seconds = 0.0  # that a part took so far
         for actor in actors:
-            self._tasks[actor.start.remote()] = (actor, None, time.monotonic())
+            self._tasks[actor.start.remote()] = _Task(actor, None, time.monotonic())
 
     def completed(self) -> Iterator[tuple[Part, int]]:
+        """Yield each part with the number of its pairs when it is complete."""
         while self._left:
             done, _ = self._ray.wait(list(self._tasks), num_returns=1, timeout=POLL_SECONDS)
-            for task in done:
-                actor, part, began = self._tasks.pop(task)
-                pairs = _task_result(task)
-                self._idle.append(actor)
-                if part in self._left:
-                    self._left.remove(part)
-                    self._longest = max(self._longest, time.monotonic() - began)
-                    yield part, pairs
+            for reference in done:
+                task = self._tasks.pop(reference)
+                pairs = _task_result(reference)
+                self._idle_actors.append(task.actor)
+                if task.part is not None and task.part in self._left:
+                    self._left.remove(task.part)
+                    self._longest_seconds = max(self._longest_seconds, time.monotonic() - task.began)
+                    yield task.part, pairs
             self._assign()
 
     def _assign(self) -> None:
-        while self._idle and (part := self._waiting.pop() if self._waiting else self._slow_part()):
-            actor = self._idle.pop()
-            self._tasks[actor.compute.remote(part.number)] = (actor, part, time.monotonic())
+        """Give a part to each idle actor, as long as there are parts that wait or take very long."""
+        while self._idle_actors:
+            part = self._waiting.pop() if self._waiting else self._slow_part()
+            if part is None:
+                return
+            actor = self._idle_actors.pop()
+            self._tasks[actor.compute.remote(part.number)] = _Task(actor, part, time.monotonic())
 
     def _slow_part(self) -> Part | None:
         """Return a part that only one actor computes, and that takes very long; None if there is none."""
-        running = [(part, began) for _, part, began in self._tasks.values() if part in self._left]
-        limit = time.monotonic() - max(SLOW_SECONDS, SLOW_FACTOR * self._longest)
-        counts = [part for part, _ in running]
-        return next((part for part, began in running if began < limit and counts.count(part) == 1), None)
+        running = [task for task in self._tasks.values() if task.part in self._left]
+        actor_counts = Counter(task.part for task in running)
+        began_before = time.monotonic() - max(SLOW_SECONDS, SLOW_FACTOR * self._longest_seconds)
+        return next((task.part for task in running if task.began < began_before and actor_counts[task.part] == 1), None)
 
 
-def _task_result(task: Any) -> Any:
-    """Wait for a task, and return its result. Raises the task's PodiumError, or one for another failure."""
+def _task_result(reference: Any) -> Any:
+    """Wait for the result of a task, and return it. Raises the task's PodiumError, or one for another failure."""
     ray = import_optional("ray", "ray")
     try:
-        return ray.get(task)
+        return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, PodiumError):
             raise error.cause from None

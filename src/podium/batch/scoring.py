@@ -12,6 +12,7 @@ __all__ = ["ranked", "windows"]
 
 # A window ends with the query that brings it to one of these numbers, so it can be larger by one query.
 WINDOW_PAIRS = 4096
+WINDOW_QUERIES = 4096
 WINDOW_CHARACTERS = 1 << 24
 
 
@@ -23,7 +24,7 @@ def windows(queries: Iterable[Query]) -> Iterator[list[Query]]:
         window.append(query)
         pairs += len(query.documents)
         characters += sum(len(document.text) for document in query.documents)
-        if pairs >= WINDOW_PAIRS or characters >= WINDOW_CHARACTERS or len(window) >= WINDOW_PAIRS:
+        if pairs >= WINDOW_PAIRS or len(window) >= WINDOW_QUERIES or characters >= WINDOW_CHARACTERS:
             yield window
             window = []
             pairs = characters = 0

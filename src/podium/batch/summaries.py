@@ -68,13 +68,13 @@ class Summary:
     def read(cls, path: Path) -> Summary:
         """Return the summary in a file. Raises InvalidInput if it is damaged."""
         with _reading(path) as file:
-            count = -1
-            line = b""
-            for count, line in enumerate(_lines(file)):  # noqa: B007  the last line is used
-                pass
-            values: Mapping[str, Any] = parse_json(line)
+            line_count = 0
+            last_line = b""
+            for last_line in _lines(file):  # noqa: B007  it is used after the loop
+                line_count += 1
+            values: Mapping[str, Any] = parse_json(last_line)
             summary = cls(**{**values, "notes": NoteTotals.from_json(values["notes"])})
-            if summary.rejected != count:
+            if summary.rejected != line_count - 1:
                 raise ValueError("bad rows are missing")
             return summary
 

@@ -35,8 +35,9 @@ class _BatchGroup(click.Group):
         similar = difflib.get_close_matches(first, self.commands, n=1)
         if similar and first not in self.commands and not os.path.exists(first):
             raise click.UsageError(f"No such command or file '{first}'. Did you mean '{similar[0]}'?", context)
-        named = arguments if first in self.commands else ["run", *arguments]
-        return super().parse_args(context, named)
+        if first not in self.commands:
+            arguments = ["run", *arguments]
+        return super().parse_args(context, arguments)
 
 
 @click.group(cls=_BatchGroup)
@@ -165,7 +166,10 @@ def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) ->
 
 def _columns(text: str | None) -> dict[str, str]:
     """Return the columns in NAME=COLUMN,… by name. Raises InvalidInput."""
-    columns = dict(entry.partition("=")[::2] for entry in comma_list(text))
+    columns = {}
+    for entry in comma_list(text):
+        name, _, column = entry.partition("=")
+        columns[name] = column
     if not all(columns.values()):
         raise InvalidInput(Argument("columns"), " has entries such as query=question, separated by commas")
     return columns
@@ -207,13 +211,12 @@ def _duration(seconds: float) -> str:
 
 
 def _print_result(result: BatchResult) -> None:
-    before = f", {result.complete_before:,} of them earlier" if result.complete_before else ""
-    is_done_before = result.complete_before == result.parts
-    speed = (
-        "" if is_done_before else f"; {result.seconds:.1f} s, {result.computed_pairs / max(1e-9, result.seconds):,.0f} pairs/s"
-    )
-    counts = f"{_counted(result.pairs, 'pair')} of {_counted(result.queries, 'query')} in {_counted(result.parts, 'part')}"
-    print(f"{counts}{before}{speed}")
+    line = f"{_counted(result.pairs, 'pair')} of {_counted(result.queries, 'query')} in {_counted(result.parts, 'part')}"
+    if result.complete_before:
+        line += f", {result.complete_before:,} of them earlier"
+    if result.complete_before < result.parts:
+        line += f"; {result.seconds:.1f} s, {result.computed_pairs / max(1e-9, result.seconds):,.0f} pairs/s"
+    print(line)
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     if result.cost is not None:

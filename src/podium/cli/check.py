@@ -79,7 +79,7 @@ def check_model(model: str, runtime: Runtime, load_options: dict[str, Any], publ
             ("known pair", "ordered right" if is_correct else "ORDERED WRONG"),
         ]
         comparison = compare(scorer, published) if published else None
-        rows.append(("published scores", _compared(comparison, scorer, load_options)))
+        rows.append(("published scores", _comparison_text(comparison, scorer, load_options)))
     print_rows(("model", model), rows)
     if comparison and not comparison.is_equal and scorer.precision == "float32":
         raise ModelError(
@@ -90,7 +90,7 @@ def check_model(model: str, runtime: Runtime, load_options: dict[str, Any], publ
         raise ModelError(f"{model} ranks a sentence about museums above the answer; find out why before you use it")
 
 
-def _compared(comparison: Comparison | None, scorer: ModelScorer, load_options: dict[str, Any]) -> str:
+def _comparison_text(comparison: Comparison | None, scorer: ModelScorer, load_options: dict[str, Any]) -> str:
     if comparison is None:
         return "not compared, because of the options" if load_options.keys() - {"precision"} else "none are known for this name"
     return f"{comparison}" if scorer.precision == "float32" else f"in {scorer.precision}: {comparison}"
@@ -119,14 +119,14 @@ def _description(scorer: ModelScorer) -> list[tuple[str, str]]:
         ("head", head if spec.family else "its own"),
         *([("prompt", _prompt(scorer))] if isinstance(scorer, DecoderScorer) else []),
         ("activation", f"{spec.activation.name}, so scores are of kind {spec.activation.kind}"),
-        ("maximum length", f"{scorer.max_length} tokens, {_counted(scorer)}"),
+        ("maximum length", f"{scorer.max_length} tokens, {_length_scope(scorer)}"),
         ("stored as", _storage(scorer)),
         ("licence", licence_of(scorer.files.folder) or "not in its README.md"),
         ("download", "nothing; all files are here"),
     ]
 
 
-def _counted(scorer: ModelScorer) -> str:
+def _length_scope(scorer: ModelScorer) -> str:
     """Describe what the maximum length counts."""
     if isinstance(scorer, LateInteraction):
         return "a text"

@@ -49,16 +49,10 @@ OTHER_NAMES = {
 }
 """Unknown option → options and arguments that its user may mean. If a command has several of them, the first is suggested."""
 
-HOSTED_ONLY = {"base_url"}  # options that models on this machine do not have
-LOCAL_ONLY = {
-    "precision",
-    "max_length",
-    "encoding",
-    "pooling",
-    "score",
-    "keep",
-    "instruction",
-}  # hosted models do not have them
+HOSTED_ONLY = {"base_url"}
+"""Options that models on this machine do not have."""
+LOCAL_ONLY = {"precision", "max_length", "encoding", "pooling", "score", "keep", "instruction"}
+"""Options that hosted models do not have."""
 
 model_option = click.option(
     "--model",

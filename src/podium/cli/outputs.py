@@ -23,9 +23,10 @@ __all__ = ["output_options", "print_for_programs"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 COLUMNS = (
-    *("rank", "score", "id", "index", "source_rank", "source_score", "tokens", "dropped_tokens", "no_text"),
-    *("scored_by", "passage_start", "passage_end", "passage_score"),
-)
+    "rank", "score", "id", "index", "source_rank", "source_score", "tokens", "dropped_tokens", "no_text", "scored_by",
+    "passage_start", "passage_end", "passage_score",
+)  # fmt: skip
+"""The columns of CSV before the text."""
 OUTPUT_FORMATS = ("json", "jsonl", "csv")
 
 
@@ -51,11 +52,9 @@ def print_for_programs(
     texts: Mapping[int, str | None],
     explanations: Mapping[int, Explanation] = MappingProxyType({}),
 ) -> None:
-    """Print a ranking in one of OUTPUT_FORMATS, and its notes on stderr. `texts` are the documents' texts by index.
+    """Print a ranking in one of OUTPUT_FORMATS, and its notes on stderr. JSON includes the notes, so they are not printed.
 
-    `explanations` are by index, too. CSV does not have them.
-
-    "json" includes the notes, so they are not printed.
+    `texts` and `explanations` are those of the documents by index. CSV has the texts, JSON and JSON lines the explanations.
     """
     if output_format == "json":
         rows = [_row(result, explanations) for result in ranking]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Container, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 from rich.cells import cell_len, set_cell_size
@@ -42,10 +42,10 @@ REPLACEMENTS = {"▲": "+", "▼": "-", "…": "...", "–": "-", "−": "-", "�
 
 
 def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
-    """Print the rank, score, change of rank, id and text of each document. `texts`: index in the input → text.
+    """Print the rank, score, change of rank, id and text of each document. `texts` are the texts by index in the input.
 
-    If a passage decided a document's score, its text is that of the passage.
-    If several models scored the documents, there is also a column with the model of each score.
+    If a passage decided a document's score, its text is that of the passage. If several models scored the documents, there is
+    also a column with the model of each score.
     """
     has_models = any(result.scored_by not in (None, ranking.model) for result in ranking)
     columns = ("rank", "score", *(["scored by"] if has_models else []), "moved")
@@ -54,7 +54,7 @@ def print_ranking(ranking: Ranking, texts: Mapping[int, str | None]) -> None:
         models = [result.scored_by or ""] if has_models else []
         numbers = (str(result.rank), score_text(result), *models, _movement(result.index + 1, result.rank))
         shown_text = texts[result.index] if result.passage is None else result.passage.text
-        rows.append((*numbers, id_of(result.document), shown_text))
+        rows.append(_DocumentRow(numbers, id_of(result.document), shown_text))
     if rows:
         _print_documents(columns, rows)
     print_notes(ranking)
@@ -98,14 +98,18 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, off
         _print_side_by_side(ranking[page], by_source, texts, offset + 1)
     elif ranking:
         print("reranked")
-        reranked = [
-            (str(rank), score_text(result), _movement(result.source_rank, rank), id_of(result.document), texts[result.index])
+        reranked_rows = [
+            _DocumentRow(
+                (str(rank), score_text(result), _movement(result.source_rank, rank)),
+                id_of(result.document),
+                texts[result.index],
+            )
             for rank, result in enumerate(ranking[page], start=offset + 1)
         ]
-        _print_documents(("rank", "score", "moved"), reranked)
+        _print_documents(("rank", "score", "moved"), reranked_rows)
         print("\nas found")
         source_rows = [
-            (str(rank), _source_score(result), id_of(result.document), texts[result.index])
+            _DocumentRow((str(rank), _source_score(result)), id_of(result.document), texts[result.index])
             for rank, result in enumerate(by_source, start=offset + 1)
         ]
         _print_documents(("rank", "score"), source_rows)
@@ -151,19 +155,29 @@ def _values(document: Any, fields: Sequence[str] | None) -> str | None:
     return " · ".join(value.strip() for value in values if value) or None
 
 
-def _print_documents(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> None:
-    """Print documents. A row has numbers, then an id and a text. `columns` are the names of the columns of numbers.
+class _DocumentRow(NamedTuple):
+    """A row of a table of documents: its cells with numbers, and the id and the text of the document, None if it has none."""
+
+    numbers: Sequence[str]
+    document_id: str | None
+    text: str | None
+
+
+def _print_documents(number_columns: Sequence[str], rows: Sequence[_DocumentRow]) -> None:
+    """Print documents. `number_columns` are the names of the columns of numbers.
 
     If no document has an id, there is no column for ids.
     """
-    has_ids = any(row[-2] for row in rows)
-    header = [*columns, *(["id"] if has_ids else []), "document"]
-    cells = [[_plain(cell or "") for cell in row[:-2]] for row in rows]
-    if has_ids:
-        cells = [[*numbers, _one_line(row[-2], MAX_ID_WIDTH)] for numbers, row in zip(cells, rows, strict=True)]
-    used_width = sum(width + GAP for width in _widths(header[:-1], cells))
-    texts = [_one_line(row[-1], _line_width() - used_width) for row in rows]
-    _print_aligned(header, [[*row, text] for row, text in zip(cells, texts, strict=True)], right_aligned=range(len(columns)))
+    has_ids = any(row.document_id for row in rows)
+    header = [*number_columns, "id", "document"] if has_ids else [*number_columns, "document"]
+    cells = []
+    for row in rows:
+        ids = [_one_line(row.document_id, MAX_ID_WIDTH)] if has_ids else []
+        cells.append([*map(_plain, row.numbers), *ids])
+    text_width = _line_width() - sum(width + GAP for width in _widths(header[:-1], cells))
+    for row_cells, row in zip(cells, rows, strict=True):
+        row_cells.append(_one_line(row.text, text_width))
+    _print_aligned(header, cells, right_aligned=range(len(number_columns)))
 
 
 def _print_side_by_side(

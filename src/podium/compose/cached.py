@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from podium.compose.columns import is_plain, selected_scores
+from podium.compose.columns import is_by_own_model, selected_scores
 from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.stores import Row, Store, store_at
@@ -32,22 +32,22 @@ class _Lookup:
 
     - `texts`: all texts of the query. `keys`: one key per text.
     - `stored_rows`: key → the row in the store.
-    - `missing`: key → the position of a text that has to be scored.
+    - `missing_positions`: key → the position of the first text with this key, if its score is not in the store.
     - `notes`: a note about the failure of the store, if it failed.
     """
 
     texts: Sequence[str]
     keys: list[bytes]
     stored_rows: dict[bytes, Row]
-    missing: dict[bytes, int]
+    missing_positions: dict[bytes, int]
     notes: list[str]
 
     @property
     def missing_texts(self) -> Sequence[str]:
-        return selected_texts(self.texts, self.missing.values())
+        return selected_texts(self.texts, self.missing_positions.values())
 
     def without_stored_rows(self) -> _Lookup:
-        return replace(self, stored_rows={}, missing=_first_positions(self.keys))
+        return replace(self, stored_rows={}, missing_positions=_first_positions(self.keys))
 
 
 class CachedScorer(StepwiseScorer, WrappedScorer):
@@ -87,16 +87,17 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
     ) -> Steps:
         lookups: list[_Lookup] = yield CallStep(functools.partial(self._lookups, queries, texts_per_query))
         if progress:
-            progress(sum(len(lookup.keys) - len(lookup.missing) for lookup in lookups))
-        fresh = yield ScoreStep(self.scorer, queries, [lookup.missing_texts for lookup in lookups], progress)
-        mixed = [i for i, scores in enumerate(fresh) if lookups[i].stored_rows and not is_plain(scores)]
+            progress(sum(len(lookup.keys) - len(lookup.missing_positions) for lookup in lookups))
+        fresh_scores = yield ScoreStep(self.scorer, queries, [lookup.missing_texts for lookup in lookups], progress)
+        # If another model had to score a query, its scores are not mixed with stored ones: all texts are scored again.
+        mixed = [i for i, scores in enumerate(fresh_scores) if lookups[i].stored_rows and not is_by_own_model(scores)]
         if mixed:
             for i in mixed:
                 lookups[i] = lookups[i].without_stored_rows()
-            rescored = yield ScoreStep(self.scorer, [queries[i] for i in mixed], [lookups[i].missing_texts for i in mixed])
-            for i, scores in zip(mixed, rescored, strict=True):
-                fresh[i] = scores
-        merged: list[Scores] = yield CallStep(lambda: list(map(self._merge, lookups, fresh)))
+            new_scores = yield ScoreStep(self.scorer, [queries[i] for i in mixed], [lookups[i].missing_texts for i in mixed])
+            for i, scores in zip(mixed, new_scores, strict=True):
+                fresh_scores[i] = scores
+        merged: list[Scores] = yield CallStep(lambda: list(map(self._merge, lookups, fresh_scores)))
         return merged
 
     def _lookups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> list[_Lookup]:
@@ -110,8 +111,8 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
             stored_rows = self._store.get(keys)
         except PodiumError as error:
             notes.append(f"{error}; scores were computed")
-        missing = {key: position for key, position in _first_positions(keys).items() if key not in stored_rows}
-        return _Lookup(texts, keys, stored_rows, missing, notes)
+        missing_positions = {key: position for key, position in _first_positions(keys).items() if key not in stored_rows}
+        return _Lookup(texts, keys, stored_rows, missing_positions, notes)
 
     def _merge(self, lookup: _Lookup, fresh_scores: Scores) -> Scores:
         """Store `fresh_scores`, the scores of the missing texts, and return the scores of all texts in order.
@@ -119,11 +120,11 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
         Scores of another model are not stored, and neither are those that are not finite numbers: the ranking refuses them, and
         they may be an error that passes.
         """
-        if not is_plain(fresh_scores):
-            indices = {key: index for index, key in enumerate(lookup.missing)}
+        if not is_by_own_model(fresh_scores):
+            indices = {key: index for index, key in enumerate(lookup.missing_positions)}
             scores = selected_scores(fresh_scores, [indices[key] for key in lookup.keys])
             return replace(scores, notes=(*scores.notes, *lookup.notes))
-        rows = dict(zip(lookup.missing, _rows(fresh_scores), strict=True))
+        rows = dict(zip(lookup.missing_positions, _rows(fresh_scores), strict=True))
         notes = [*fresh_scores.notes, *lookup.notes]
         remembered_count = sum(1 for key in lookup.keys if key in lookup.stored_rows)
         if remembered_count:
@@ -188,7 +189,7 @@ def _rows(scores: Scores) -> list[Row]:
     unknown = [None] * len(scores.values)
     optional_columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
     columns = [unknown if column is None else column for column in optional_columns]
-    rows = [Row(*row) for row in zip(scores.values, *columns, strict=True)]
+    rows = [Row(*fields) for fields in zip(scores.values, *columns, strict=True)]
     if scores.passages is None:
         return rows
     return [row if passage is None else _with_passage(row, passage) for row, passage in zip(rows, scores.passages, strict=True)]
@@ -214,16 +215,15 @@ def _computed_tokens(fresh_scores: Scores) -> int | None:
 
 def _scores(rows: Sequence[Row], fresh_scores: Scores, notes: tuple[str, ...], remembered_count: int) -> Scores:
     """Return the scores in `rows`. Cached scores cost nothing, so `total_tokens` and `billed` are those of `fresh_scores`."""
-    columns = zip(*rows, strict=True) if rows else [()] * len(Row._fields)
-    values, raw, tokens, dropped_tokens, query_tokens, query_dropped_tokens, *_ = columns
+    raw = [row.raw for row in rows if row.raw is not None]
     passages = [_passage(row) for row in rows]
     return Scores(
-        values=values,
-        raw=None if None in raw else raw,
-        tokens=tokens,
-        dropped_tokens=dropped_tokens,
-        query_tokens=query_tokens,
-        query_dropped_tokens=query_dropped_tokens,
+        values=[row.value for row in rows],
+        raw=raw if len(raw) == len(rows) else None,
+        tokens=[row.tokens for row in rows],
+        dropped_tokens=[row.dropped_tokens for row in rows],
+        query_tokens=[row.query_tokens for row in rows],
+        query_dropped_tokens=[row.query_dropped_tokens for row in rows],
         total_tokens=_computed_tokens(fresh_scores),
         billed=fresh_scores.billed,
         notes=notes,

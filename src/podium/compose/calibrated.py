@@ -84,7 +84,7 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
                 " as for podium calibrate, or fit another calibration",
             )
         self.calibration = calibration
-        self.file: str | None = None  # from which the calibration was read, None if unknown
+        self.file: str | None = None  # the path of the calibration, None if unknown
 
     def settings(self) -> dict[str, Any]:
         return {"use": "Calibrated", "calibration": self.file or "unknown", "scorer": self.scorer}
@@ -116,6 +116,7 @@ class CalibratedScorer(StepwiseScorer, WrappedScorer):
 
 
 def _calibrated(scorer: Scorer, calibration: str) -> CalibratedScorer:
+    """Return a scorer with the calibration in a file. `calibration` is its path."""
     calibrated = CalibratedScorer(scorer, read_calibration(calibration))
     calibrated.file = calibration
     return calibrated
@@ -153,7 +154,7 @@ def read_calibration(path: str | os.PathLike[str]) -> Calibration:
 
 
 def _is_increasing(calibration: Calibration) -> bool:
-    """Whether all numbers are finite, and a higher score never has a lower probability. For "platt", the slope is above 0."""
+    """Whether the method is known, all numbers are finite, and a higher score never has a lower probability."""
     xs = [x for x, _ in calibration.points]
     ys = [y for _, y in calibration.points]
     numbers = [calibration.slope, calibration.offset, *xs, *ys]
@@ -161,5 +162,7 @@ def _is_increasing(calibration: Calibration) -> bool:
         return False
     if calibration.method == "platt":
         return calibration.slope > 0
-    are_points_increasing = bool(xs) and sorted(set(xs)) == xs and sorted(ys) == ys and 0 <= ys[0] <= ys[-1] <= 1
-    return calibration.method == "isotonic" and are_points_increasing
+    if calibration.method != "isotonic" or not xs:
+        return False
+    are_increasing = sorted(set(xs)) == xs and sorted(ys) == ys
+    return are_increasing and 0 <= ys[0] <= ys[-1] <= 1

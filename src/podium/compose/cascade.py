@@ -30,7 +30,7 @@ class Cascade(CombinedScorer):
     """A scorer that orders all documents by `cheap`, and scores the best of them with `strong`.
 
     Documents below the cut keep the cheap order and the cheap scorer's scores, in a lower tier: `result.scored_by` names the
-    model of each score. If there are not more documents than `keep`, the cheap scorer is not called.
+    model of each score. If there are not more documents than `keep` (10 with "auto"), the cheap scorer is not called.
 
     - `keep`: the number of documents that the strong scorer scores, or "auto". With "auto", the cut is at the largest gap
       between consecutive raw scores of the cheap scorer, from the 10th to the 51st document, if that gap is at least three
@@ -82,12 +82,11 @@ class Cascade(CombinedScorer):
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
         cheap, strong = self.scorers
-        fewest = self.keep if isinstance(self.keep, int) else FEWEST
-        cut_texts = [texts if len(texts) > fewest else () for texts in texts_per_query]
-        cheap_scores = yield ScoreStep(cheap, queries, cut_texts)
+        min_kept = self.keep if isinstance(self.keep, int) else FEWEST
+        cheap_scores = yield ScoreStep(cheap, queries, [texts if len(texts) > min_kept else () for texts in texts_per_query])
         best_positions = [
-            self._best_positions(scores) if cheap_texts else range(len(texts))
-            for scores, cheap_texts, texts in zip(cheap_scores, cut_texts, texts_per_query, strict=True)
+            self._best_positions(scores) if len(texts) > min_kept else range(len(texts))
+            for scores, texts in zip(cheap_scores, texts_per_query, strict=True)
         ]
         best_texts = [
             selected_texts(texts, positions) for texts, positions in zip(texts_per_query, best_positions, strict=True)
@@ -100,11 +99,12 @@ class Cascade(CombinedScorer):
     def _best_positions(self, cheap_scores: Scores) -> list[int]:
         """Return the positions of the texts that the strong scorer scores, in input order, so that it keeps that for ties."""
         cheap_order = order_of(cheap_scores)
-        if not isinstance(self.keep, int):
+        keep = self.keep
+        if not isinstance(keep, int):
             raw = raw_scores(cheap_scores)
             scored = is_scored(cheap_scores)
-            return sorted(cheap_order[: gap_cut([float(raw[position]) for position in cheap_order if scored[position]])])
-        return sorted(cheap_order[: self.keep])
+            keep = gap_cut([float(raw[position]) for position in cheap_order if scored[position]])
+        return sorted(cheap_order[:keep])
 
     def _merged(self, cheap_scores: Scores, strong_scores: Scores, best_positions: Sequence[int]) -> Scores:
         """Return the scores of all texts. `best_positions` are the positions of those that the strong scorer was called with.
@@ -116,9 +116,9 @@ class Cascade(CombinedScorer):
         if len(cheap_scores.values) == 0:
             return replace(strong_scores, scored_by=models_of(strong_scores, strong))
         count = len(cheap_scores.values)
-        indices = [index for index, scored in enumerate(is_scored(strong_scores)) if scored]
-        positions = [best_positions[index] for index in indices]
-        best_scores = selected_scores(strong_scores, indices)
+        scored_indices = [index for index, scored in enumerate(is_scored(strong_scores)) if scored]
+        positions = [best_positions[index] for index in scored_indices]
+        best_scores = selected_scores(strong_scores, scored_indices)
         best_tiers = [0] * len(positions) if best_scores.tiers is None else best_scores.tiers
         lower_tier = max(best_tiers, default=0) + 1  # the first tier stays empty if the strong scorer scored nothing
         cheap_tiers = [0] * count if cheap_scores.tiers is None else cheap_scores.tiers
@@ -149,7 +149,7 @@ COMPONENT = Component(
 
 
 def gap_cut(scores: Sequence[float]) -> int:
-    """Return the number of documents to keep of documents with these raw scores, which decrease: what `keep="auto"` means.
+    """Return how many documents a Cascade with `keep="auto"` keeps. `scores` are their raw scores, in decreasing order.
 
     Gaps are compared with each other, so the scale of the scores does not matter.
     """

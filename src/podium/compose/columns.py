@@ -14,9 +14,10 @@ from podium.types import Scores
 
 __all__ = [
     "COLUMNS",
+    "attributed",
     "concatenated_scores",
     "cost_of",
-    "is_plain",
+    "is_by_own_model",
     "merged_scores",
     "models_of",
     "placed_columns",
@@ -25,9 +26,8 @@ __all__ = [
 ]
 
 COLUMNS = (
-    *("values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens"),
-    *("tiers", "scored_by", "passages"),
-)
+    "values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens", "tiers", "scored_by", "passages",
+)  # fmt: skip
 
 
 def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
@@ -52,28 +52,28 @@ def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
 def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], scorer: BaseScorer) -> Scores:
     """Return the scores of `count` texts from several calls of a scorer, each with the positions of its texts.
 
-    A text that no call has was not scored. If a call failed and another model replaced the scorer's own, their scores cannot be
-    compared, so each tier becomes one for each model: the texts that the scorer itself would put into a higher tier stay above
-    the others, and in a tier, those of its own model come first, then those of other models in the order of the calls.
+    A text that no call has was not scored. In some calls, another model may have replaced the scorer's own one. Scores of two
+    models cannot be compared, so each tier is divided into one tier per model: first that of the scorer's own model, then those
+    of other models in the order of the calls.
     """
-    names = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
-    names.sort(key=lambda name: name is not None)  # None is the scorer's own model
+    call_models = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
+    call_models.sort(key=lambda model: model is not None)  # None is the scorer's own model
     tiers = [0] * count
     scored_by: list[str | None] = [None] * count
     for positions, scores in parts:
         call_tiers = [0] * len(positions) if scores.tiers is None else scores.tiers
         for position, tier, model in zip(positions, call_tiers, models_of(scores, scorer), strict=True):
-            tiers[position] = len(names) * tier + names.index(scores.model)
+            tiers[position] = len(call_models) * tier + call_models.index(scores.model)
             scored_by[position] = model
     calls = [scores for _, scores in parts]
-    has_other_models = len(names) > 1 or any(scores.scored_by is not None for scores in calls)
+    has_several_models = len(call_models) > 1 or any(scores.scored_by is not None for scores in calls)
     columns = {"values": [math.nan] * count, **placed_columns(count, parts)}
-    first = next((scores for positions, scores in parts if len(positions) and scores.model == names[0]), Scores(()))
+    first = next((scores for positions, scores in parts if len(positions) and scores.model == call_models[0]), Scores(()))
     return Scores(
         **columns,
         **cost_of(calls),
         tiers=tiers if any(tiers) else None,
-        scored_by=scored_by if has_other_models or None in scored_by else None,
+        scored_by=scored_by if has_several_models or None in scored_by else None,
         model=first.model,
         revision=first.revision,
         score_kind=first.score_kind,
@@ -89,16 +89,16 @@ def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) ->
     columns: dict[str, Any] = {"raw": [math.nan] * count}
     for positions, scores in parts:
         for name in COLUMNS:
-            column = raw_scores(scores) if name == "raw" else getattr(scores, name)
             if name in ("tiers", "scored_by"):
                 continue
-            if column is None and name not in columns:
-                continue
-            placed = columns.setdefault(name, [math.nan if name == "values" else None] * count)
-            # Without a column, what an earlier part has is not about these scores.
-            values = [None] * len(positions) if column is None else column
-            for position, value in zip(positions, values, strict=True):
-                placed[position] = value
+            part_column = raw_scores(scores) if name == "raw" else getattr(scores, name)
+            if part_column is None:
+                if name not in columns:
+                    continue
+                part_column = [None] * len(positions)  # replaces the values of earlier parts, which are about other scores
+            column = columns.setdefault(name, [math.nan if name == "values" else None] * count)
+            for position, value in zip(positions, part_column, strict=True):
+                column[position] = value
     return columns
 
 
@@ -109,8 +109,19 @@ def models_of(scores: Scores, scorer: BaseScorer) -> list[str | None]:
     return [scorer.model if scores.model is None else scores.model] * len(scores.values)
 
 
-def is_plain(scores: Scores) -> bool:
-    """Whether all texts were scored by the scorer's own model, so that their scores can be compared with its other scores."""
+def attributed(scores: Scores, scorer: BaseScorer) -> Scores:
+    """Return the scores of a scorer with the name, the revision and the kind of scores of the model that computed them."""
+    is_by_other_model = scores.model is not None
+    return replace(
+        scores,
+        model=scores.model if is_by_other_model else scorer.model,
+        revision=scores.revision if is_by_other_model else scorer.revision,
+        score_kind=scores.score_kind or scorer.score_kind,
+    )
+
+
+def is_by_own_model(scores: Scores) -> bool:
+    """Whether the scorer's own model scored all texts, so that their scores can be compared with its other scores."""
     has_columns = scores.tiers is not None or scores.scored_by is not None
     return scores.model is None and not has_columns and not scores.reasons
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from podium.compose.circuit import Circuit
+from podium.compose.columns import attributed
 from podium.compose.combined import CombinedScorer
 from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Step, Steps
@@ -121,7 +122,7 @@ class Fallback(CombinedScorer):
                         reasons[index].append(result.reason)
                     continue
                 for index, scores in zip(indices, result, strict=True):
-                    results[index] = _attributed(scores, scorer, reasons[index]) if reasons[index] else scores
+                    results[index] = _with_reasons(scores, scorer, reasons[index]) if reasons[index] else scores
                 if progress and not scorer.schedules_together:
                     progress(sum(map(len, group_texts)))
         if not self.or_keep_order and None in results:
@@ -186,16 +187,9 @@ def _groups(scorer: BaseScorer, indices: list[int]) -> list[list[int]]:
     return [[index] for index in indices]
 
 
-def _attributed(scores: Scores, scorer: BaseScorer, reasons: Sequence[str]) -> Scores:
+def _with_reasons(scores: Scores, scorer: BaseScorer, reasons: Sequence[str]) -> Scores:
     """Return scores that name the model that computed them, and the reasons why the scorers before it did not."""
-    has_model = scores.model is not None
-    return replace(
-        scores,
-        model=scores.model if has_model else scorer.model,
-        revision=scores.revision if has_model else scorer.revision,
-        score_kind=scores.score_kind or scorer.score_kind,
-        reasons=(*reasons, *scores.reasons),
-    )
+    return replace(attributed(scores, scorer), reasons=(*reasons, *scores.reasons))
 
 
 def _unscored(count: int, reasons: Sequence[str]) -> Scores:

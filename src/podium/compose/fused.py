@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
-from podium.compose.columns import summed
+from podium.compose.columns import attributed, summed
 from podium.compose.components import Component
 from podium.compose.normalization import NORMALIZATIONS, RRF_CONSTANT, Method
 from podium.compose.stepwise import ScoreStep, Steps, StepwiseScorer
@@ -30,14 +30,14 @@ class Fused(StepwiseScorer, WrappedScorer):
     """A scorer whose score of a document is the weighted sum of `scorer`'s score and the source's, both normalised.
 
     - `weight`: the share of `scorer`, from 0 to 1. The source has the rest.
-    - `method`: how scores are normalised, each for the documents of a call. "min-max": to the range from 0 to 1. "z-score": to
-      standard deviations from the mean. "reciprocal-rank": the score is 1 / (60 + rank), and the source's is that of its rank.
+    - `method`: how scores are normalised among the documents of a query. "min-max": to the range from 0 to 1. "z-score": to
+      standard deviations from the mean. "reciprocal-rank": to 1 / (60 + rank).
 
     Documents that a source returned have a `source_score` and a `source_rank`. "reciprocal-rank" reads the rank, the others the
     score. A document without it counts like the lowest one, and a note says so. If no document has it, the scores are those of
     `scorer`.
 
-    It is listwise, because scores are normalised for the documents of a call. So cache `scorer`. Raises InvalidInput.
+    It is listwise, because scores are normalised among the documents of a query. So cache `scorer`. Raises InvalidInput.
     """
 
     @refuse_unknown_names
@@ -81,48 +81,38 @@ class Fused(StepwiseScorer, WrappedScorer):
         return [self._fused(scores, documents_of(texts) or ()) for scores, texts in zip(scored, texts_per_query, strict=True)]
 
     def _fused(self, scores: Scores, documents: Sequence[Any]) -> Scores:
-        source = self._source_values(documents)
-        known_count = sum(value is not None for value in source)
-        if not known_count:
+        source_values = self._source_values(documents)
+        missing_count = source_values.count(None)
+        if missing_count == len(documents):
             return self._unfused(scores)
-        notes = scores.notes
-        if known_count < len(source):
-            missing_count = len(source) - known_count
-            notes = (
-                *notes,
-                f"{missing_count} of {len(source)} documents have no {self._source_name}; they count as the lowest",
-            )
-        values = fused_values(scores, self.weight, self.method, self._normalized(_filled(source)))
-        return replace(scores, values=values, raw=None, score_kind="fused", notes=notes)
+        notes = list(scores.notes)
+        if missing_count:
+            notes.append(f"{missing_count} of {len(documents)} documents have no {self._source_name}; they count as the lowest")
+        normalized = self._normalized(_with_lowest_for_none(source_values))
+        values = fused_values(scores, self.weight, self.method, normalized)
+        return replace(scores, values=values, raw=None, score_kind="fused", notes=tuple(notes))
 
     @property
     def _source_name(self) -> str:
         return "source rank" if self.method == "reciprocal-rank" else "source score"
 
     def _source_values(self, documents: Sequence[Any]) -> list[float | None]:
-        """Return a number for each document that is higher the better its source found it, None if it is not known."""
+        """Return the score of each document at its source, or 1 / (60 + its rank there), None if it has none."""
         pairs = [source_score_and_rank(document) for document in documents]
         if self.method == "reciprocal-rank":
             return [None if rank is None or rank < 1 else 1 / (RRF_CONSTANT + rank) for _, rank in pairs]
         return [score if score is not None and math.isfinite(score) else None for score, _ in pairs]
 
-    def _normalized(self, source: Sequence[float]) -> list[float]:
-        return list(source) if self.method == "reciprocal-rank" else NORMALIZATIONS[self.method](source)
+    def _normalized(self, source_values: Sequence[float]) -> list[float]:
+        """Return the values on the scale of `fused_values`. Reciprocal ranks have it already."""
+        return list(source_values) if self.method == "reciprocal-rank" else NORMALIZATIONS[self.method](source_values)
 
     def _unfused(self, scores: Scores) -> Scores:
         """Return the scores of `scorer`, if no document has a score of its source."""
         if not len(scores.values):
             return scores
-        return replace(
-            scores,
-            model=self.scorer.model if scores.model is None else scores.model,
-            revision=self.scorer.revision if scores.model is None else scores.revision,
-            score_kind=scores.score_kind or self.scorer.score_kind,
-            notes=(
-                *scores.notes,
-                f"no document has a {self._source_name}, so the scores are not fused; rank what a source returned",
-            ),
-        )
+        note = f"no document has a {self._source_name}, so the scores are not fused; rank what a source returned"
+        return replace(attributed(scores, self.scorer), notes=(*scores.notes, note))
 
 
 COMPONENT = Component(
@@ -155,7 +145,7 @@ def fused_values(scores: Scores, weight: float, method: Method, other_values: Se
     return values
 
 
-def _filled(values: Sequence[float | None]) -> list[float]:
+def _with_lowest_for_none(values: Sequence[float | None]) -> list[float]:
     """Return the values, with the lowest one for those that are None."""
     lowest = min(value for value in values if value is not None)
     return [lowest if value is None else value for value in values]
@@ -180,15 +170,10 @@ def rrf(rankings: Iterable[Ranking], *, limit: int | None = None) -> Ranking:
     checked_rankings = list(rankings)
     if not checked_rankings or not all(isinstance(ranking, Ranking) for ranking in checked_rankings):
         raise InvalidInput("rrf takes a list of rankings, as rerank returns them, and at least one")
-    results: dict[int, Result] = {}
+    results = _results_by_index(checked_rankings)
     sums: dict[int, float] = {}
     for ranking in checked_rankings:
         for result in ranking:
-            first = results.setdefault(result.index, result)
-            if first.document is not result.document and first.document != result.document:
-                raise InvalidInput(f"two rankings have different documents at index {result.index}; rank the same list in each")
-            if first.passage is None:
-                results[result.index] = replace(first, passage=result.passage)
             if result.has_score and not result.no_text:
                 sums[result.index] = sums.get(result.index, 0.0) + 1 / (RRF_CONSTANT + result.rank)
     name = f"rrf({', '.join(ranking.model for ranking in checked_rankings)})"
@@ -203,6 +188,19 @@ def rrf(rankings: Iterable[Ranking], *, limit: int | None = None) -> Ranking:
         notes=tuple(dict.fromkeys(note for ranking in checked_rankings for note in ranking.notes)),
         reasons=tuple(dict.fromkeys(reason for ranking in checked_rankings for reason in ranking.reasons)),
     )
+
+
+def _results_by_index(rankings: Sequence[Ranking]) -> dict[int, Result]:
+    """Return the first result for each index, with the first passage of its document. Raises InvalidInput as `rrf` does."""
+    results: dict[int, Result] = {}
+    for ranking in rankings:
+        for result in ranking:
+            first = results.setdefault(result.index, result)
+            if first.document is not result.document and first.document != result.document:
+                raise InvalidInput(f"two rankings have different documents at index {result.index}; rank the same list in each")
+            if first.passage is None:
+                results[result.index] = replace(first, passage=result.passage)
+    return results
 
 
 def _rrf_result(result: Result, score: float | None, rank: int, name: str) -> Result:

@@ -35,7 +35,7 @@ ROWS_AT_ONCE = 512  # documents whose similarities to all others are in memory t
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """The numbers of Neighbours, which its docstring describes."""
+    """The options of Neighbours that are numbers. The docstring of Neighbours describes them."""
 
     best: int
     move: float
@@ -117,32 +117,32 @@ class Neighbours(StepwiseScorer, WrappedScorer):
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
-        scored: list[Scores] = yield ScoreStep(self.scorer, queries, texts_per_query, progress)
-        changed = []
-        for query, texts, scores in zip(queries, texts_per_query, scored, strict=True):
+        scores_per_query: list[Scores] = yield ScoreStep(self.scorer, queries, texts_per_query, progress)
+        changed_scores = []
+        for query, texts, scores in zip(queries, texts_per_query, scores_per_query, strict=True):
             if len(texts) == 0:
-                changed.append(scores)
+                changed_scores.append(scores)
                 continue
-            known: dict[int, Any] = yield CallStep(functools.partial(self._known_vectors, texts))
-            unknown = [position for position in range(len(texts)) if position not in known]
-            unknown_texts = [texts[position] for position in unknown]
+            own_vectors: dict[int, Any] = yield CallStep(functools.partial(self._own_vectors, texts))
+            embedded_positions = [position for position in range(len(texts)) if position not in own_vectors]
+            embedded_texts = [texts[position] for position in embedded_positions]
             query_row, rows = yield EitherStep(
-                functools.partial(_vectors, self.embed, query, unknown_texts),
-                functools.partial(_avectors, self.embed, query, unknown_texts),
+                functools.partial(_vectors, self.embed, query, embedded_texts),
+                functools.partial(_avectors, self.embed, query, embedded_texts),
             )
-            all_rows = known | dict(zip(unknown, rows, strict=True))
+            all_rows = own_vectors | dict(zip(embedded_positions, rows, strict=True))
             new_scores = yield CallStep(functools.partial(self._changed, scores, query_row, all_rows))
-            changed.append(replace(new_scores, notes=(*new_scores.notes, *self._vector_notes(texts, known))))
-        return changed
+            changed_scores.append(replace(new_scores, notes=(*new_scores.notes, *self._vector_notes(texts, own_vectors))))
+        return changed_scores
 
-    def _vector_notes(self, texts: Sequence[str], known: Mapping[int, Vectors]) -> list[str]:
+    def _vector_notes(self, texts: Sequence[str], own_vectors: Mapping[int, Vectors]) -> list[str]:
         """Return a note if no document has a vector, because the field's name may be misspelled."""
         documents = documents_of(texts)
-        if self.vector is None or known or documents is None:
+        if self.vector is None or own_vectors or documents is None:
             return []
         return [missing_field(self.vector, documents, "all texts were embedded")]
 
-    def _known_vectors(self, texts: Sequence[str]) -> dict[int, Vectors]:
+    def _own_vectors(self, texts: Sequence[str]) -> dict[int, Vectors]:
         """Return the vectors that documents have, by position. Raises InvalidInput if one cannot be read."""
         documents = documents_of(texts)
         if self.vector is None or documents is None:
@@ -154,6 +154,10 @@ class Neighbours(StepwiseScorer, WrappedScorer):
         return rows
 
     def _changed(self, scores: Scores, query_row: Vectors, rows: Mapping[int, Vectors]) -> Scores:
+        """Return the scores, fused with the cosines and averaged with the neighbours. `rows` has the vector of each position.
+
+        Raises InvalidInput if the vectors differ in length.
+        """
         import numpy as np
 
         lengths = {len(query_row), *map(len, rows.values())}
@@ -166,7 +170,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
         matrix = _normalized(np.stack([rows[position] for position in range(len(rows))]))
         cosines = matrix @ self._moved_query(scores, query_row, matrix)
         values = fused_values(scores, self.options.weight, "min-max", min_max(cosines.tolist()))
-        for positions in _positions_by_tier(scores):
+        for positions in _positions_per_tier(scores):
             averaged = _averaged([values[position] for position in positions], matrix[positions], self.options)
             for position, value in zip(positions, averaged, strict=True):
                 values[position] = value
@@ -232,7 +236,7 @@ def _normalized(rows: Vectors) -> Vectors:
     return normalized
 
 
-def _positions_by_tier(scores: Scores) -> list[list[int]]:
+def _positions_per_tier(scores: Scores) -> list[list[int]]:
     """Return the positions of the scored texts of each tier."""
     tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
     positions: dict[int, list[int]] = {}

@@ -26,10 +26,10 @@ from podium.types import Progress, Scorer, Scores
 __all__ = ["COMPONENT", "Aggregate", "Passages"]
 
 Aggregate = Literal["max", "mean_top_k", "first"]
-MIN_SIZE = 16  # tokens of a window, at least; smaller ones would divide most sentences
-TITLE_SHARE = 4  # a title takes at most one of this many shares of a window
+MIN_SIZE = 16  # the minimum of `size`, in tokens; smaller windows would divide most sentences
+TITLE_SHARE = 4  # a title takes at most a quarter of a window
 PROBABLE_BYTES_PER_TOKEN = 2  # most texts have more; English has four
-MAX_ROUNDS = 8  # how often windows that are longer than the model reads are divided again
+MAX_ROUNDS = 8  # how often windows are scored; those that are longer than the model reads are divided before the next round
 
 
 class Passages(StepwiseScorer, WrappedScorer):
@@ -109,31 +109,30 @@ class Passages(StepwiseScorer, WrappedScorer):
         divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query, starts))
         pending = [[Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
         advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
-        parts: list[list[list[Part]]] = [[] for _ in queries]  # the windows of each call
-        calls: list[list[Scores]] = [[] for _ in queries]
-        for remaining_rounds in reversed(range(MAX_ROUNDS)):
-            open_queries = [index for index, query_parts in enumerate(pending) if query_parts]
-            if not open_queries:
+        read_parts: list[list[Part]] = [[] for _ in queries]
+        calls: list[list[Scores]] = [[] for _ in queries]  # the scores of `read_parts`, from several calls
+        for round_number in range(1, MAX_ROUNDS + 1):
+            open_indices = [index for index, query_parts in enumerate(pending) if query_parts]
+            if not open_indices:
                 break
-            window_texts = [_window_texts(pending[index], divided[index]) for index in open_queries]
-            scored = yield ScoreStep(self.scorer, [queries[index] for index in open_queries], window_texts, advance)
-            for index, scores in zip(open_queries, scored, strict=True):
-                is_final = self.max_passages is not None or not remaining_rounds
-                longer = {} if is_final else self._divided_again(pending[index], divided[index], scores)
-                read = [position for position in range(len(pending[index])) if position not in longer]
-                parts[index].append([pending[index][position] for position in read])
-                calls[index].append(selected_scores(scores, read))
-                pending[index] = [part for new_parts in longer.values() for part in new_parts]
-        merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, divided, parts, calls)))
+            window_texts = [_window_texts(pending[index], divided[index]) for index in open_indices]
+            scores_per_query = yield ScoreStep(self.scorer, [queries[index] for index in open_indices], window_texts, advance)
+            for index, scores in zip(open_indices, scores_per_query, strict=True):
+                is_final = self.max_passages is not None or round_number == MAX_ROUNDS
+                new_parts = {} if is_final else self._divided_again(pending[index], divided[index], scores)
+                read_positions = [position for position in range(len(pending[index])) if position not in new_parts]
+                read_parts[index] += [pending[index][position] for position in read_positions]
+                calls[index].append(selected_scores(scores, read_positions))
+                pending[index] = [part for parts in new_parts.values() for part in parts]
+        merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, divided, read_parts, calls)))
         return merged
 
-    def _merged(self, texts: Sequence[DividedText], parts: Sequence[Sequence[Part]], calls: Sequence[Scores]) -> Scores:
-        """Return the scores of the texts of a query from those of their windows in all calls."""
+    def _merged(self, texts: Sequence[DividedText], parts: Sequence[Part], calls: Sequence[Scores]) -> Scores:
+        """Return the scores of the texts of a query. `parts` are their windows, and `calls` together have a score for each."""
         if not texts:
             return Scores(())
-        all_parts = [part for call_parts in parts for part in call_parts]
-        averaged = self.top_k if self.aggregate == "mean_top_k" else 1
-        scores = document_scores(texts, all_parts, concatenated_scores(calls, self.scorer), averaged)
+        mean_count = self.top_k if self.aggregate == "mean_top_k" else 1
+        scores = document_scores(texts, parts, concatenated_scores(calls, self.scorer), mean_count)
         return replace(scores, notes=(*scores.notes, *self._title_notes([text.document for text in texts])))
 
     def _title_notes(self, documents: Sequence[Any]) -> list[str]:
@@ -162,7 +161,7 @@ class Passages(StepwiseScorer, WrappedScorer):
         return size - size // TITLE_SHARE
 
     def _uncertain_groups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> Iterator[list[str]]:
-        """Return the texts that may not fit into a window, in groups to tokenise. Equal texts of several queries are one.
+        """Return the texts that may not fit into a window, each once, in groups to tokenise.
 
         Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
         return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
@@ -188,17 +187,16 @@ class Passages(StepwiseScorer, WrappedScorer):
             overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
             new_text = DividedText(text, document, title, room, overlap)
             text_starts = starts.get(text, ())
-            divided.append(
-                new_text.divided(text_starts, self.max_passages) if len(text_starts) > room else new_text.undivided()
-            )
+            is_long = len(text_starts) > room
+            divided.append(new_text.divided(text_starts, self.max_passages) if is_long else new_text.undivided())
         return divided
 
     def _divided_again(self, parts: Sequence[Part], texts: list[DividedText], scores: Scores) -> dict[int, list[Part]]:
-        """Return, by their position, the windows of which the model dropped tokens, each divided into several.
+        """Return the windows of which the model dropped tokens, each divided into several, by their position in `parts`.
 
         A text that had been one window is replaced in `texts` by one with windows.
         """
-        longer = {}
+        new_parts = {}
         for position, dropped in enumerate(scores.dropped_tokens or ()):
             if not dropped:
                 continue
@@ -210,19 +208,20 @@ class Passages(StepwiseScorer, WrappedScorer):
             else:
                 new_windows = halves(text.text, part.window)
             if len(new_windows) > 1:
-                longer[position] = [Part(part.text_index, window) for window in new_windows]
-        return longer
+                new_parts[position] = [Part(part.text_index, window) for window in new_windows]
+        return new_parts
 
     def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
         """Return the title of each document and its number of tokens, at most a quarter of `size`."""
         if self.title is None:
             return [("", 0)] * len(documents)
         titles = [_field_text(document, self.title) for document in documents]
+        limit = max(size // TITLE_SHARE - 1, 0)  # a token may be added between title and text
         result = []
         for title, starts in zip(titles, self._counter.token_starts(titles), strict=True):
-            limit = max(size // TITLE_SHARE - 1, 0)  # a token may be added between title and text
+            token_count = min(len(starts), limit) + 1 if title else 0
             is_cut = len(starts) > limit
-            result.append((title[: starts[limit]].rstrip() if is_cut else title, min(len(starts), limit) + 1 if title else 0))
+            result.append((title[: starts[limit]].rstrip() if is_cut else title, token_count))
         return result
 
 
@@ -242,8 +241,9 @@ COMPONENT = Component(
 
 
 def _check_options(size: Any, overlap: Any, title: Any, aggregate: Any, top_k: Any, max_passages: Any) -> None:
-    for name, value in (("size", size), ("top_k", top_k), ("max_passages", max_passages)):
-        if value is not None or name == "top_k":
+    check_positive("top_k", top_k)
+    for name, value in (("size", size), ("max_passages", max_passages)):
+        if value is not None:
             check_positive(name, value)
     if size is not None and size < MIN_SIZE:
         raise InvalidInput(Argument("size"), f" must be at least {MIN_SIZE} tokens, not {size}")

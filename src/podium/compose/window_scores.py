@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from podium.compose.columns import selected_scores
 from podium.compose.windows import DividedText, Part, Window, token_count
@@ -15,33 +14,36 @@ from podium.types import Passage, Scores
 __all__ = ["document_scores"]
 
 
-def document_scores(texts: Sequence[DividedText], parts: Sequence[Part], scores: Scores, averaged: int) -> Scores:
+def document_scores(texts: Sequence[DividedText], parts: Sequence[Part], scores: Scores, mean_count: int) -> Scores:
     """Return the scores of the texts of a query. `parts` are their windows, in the order of `scores`.
 
-    The value of a text is the mean value of its `averaged` best windows. All else is that of its best window.
+    The value of a text is the mean value of its `mean_count` best windows. Its numbers of tokens are those of all its windows.
+    All else is that of its best window.
     """
-    positions: list[list[int]] = [[] for _ in texts]  # the windows of each text, best first
+    positions_per_text: list[list[int]] = [[] for _ in texts]  # the positions of each text's windows in `parts`, best first
     for position in order_of(scores):
-        positions[parts[position].text_index].append(position)
+        positions_per_text[parts[position].text_index].append(position)
     all_windows = [part.window for part in parts]
-    best = [text_positions[0] for text_positions in positions]
+    best_positions = [positions[0] for positions in positions_per_text]
     scored = is_scored(scores)
-    columns: dict[str, Any] = {}
-    if averaged > 1:
-        columns = {"values": [_mean(scores, scored, best_first[:averaged]) for best_first in positions], "raw": None}
-    counts = [_reading(*text, all_windows, scores, scored) for text in zip(texts, positions, strict=True)]
+    counts = [
+        _read_and_dropped(text, positions, all_windows, scores, scored)
+        for text, positions in zip(texts, positions_per_text, strict=True)
+    ]
     passages = [
         _passage(text, all_windows[position], scores.values[position]) if scored[position] else None
-        for text, position in zip(texts, best, strict=True)
+        for text, position in zip(texts, best_positions, strict=True)
     ]
-    best_scores = selected_scores(scores, best)
+    best_scores = selected_scores(scores, best_positions)
+    if mean_count > 1:
+        means = [_mean(scores, scored, positions[:mean_count]) for positions in positions_per_text]
+        best_scores = replace(best_scores, values=means, raw=None)
     return replace(
         best_scores,
-        **columns,
-        tokens=[read for read, _ in counts],
-        dropped_tokens=[dropped for _, dropped in counts],
+        tokens=[read_count for read_count, _ in counts],
+        dropped_tokens=[dropped_count for _, dropped_count in counts],
         passages=passages if any(passages) else None,
-        notes=(*best_scores.notes, *_notes(texts, positions)),
+        notes=(*best_scores.notes, *_notes(positions_per_text)),
     )
 
 
@@ -52,7 +54,7 @@ def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> f
     return math.fsum(value / len(values) for value in values) if values else math.nan  # the sum could exceed a float
 
 
-def _reading(
+def _read_and_dropped(
     text: DividedText, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
 ) -> tuple[int | None, int | None]:
     """Return how many tokens of a text were read and how many were not, None if unknown.
@@ -101,6 +103,9 @@ def _passage(text: DividedText, window: Window, score: float) -> Passage | None:
     return None if window == Window(0, len(text.text)) else Passage(window.start, window.end, float(score))
 
 
-def _notes(texts: Sequence[DividedText], positions: Sequence[Sequence[int]]) -> Iterator[str]:
-    if counts := [len(text_positions) for text_positions in positions if len(text_positions) > 1]:
-        yield f"{len(counts)} of {len(texts)} documents were read in passages, {sum(counts)} in all"
+def _notes(positions_per_text: Sequence[Sequence[int]]) -> list[str]:
+    """Return a note if texts have several windows."""
+    counts = [len(positions) for positions in positions_per_text if len(positions) > 1]
+    if not counts:
+        return []
+    return [f"{len(counts)} of {len(positions_per_text)} documents were read in passages, {sum(counts)} in all"]

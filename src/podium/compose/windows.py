@@ -86,22 +86,22 @@ def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> lis
         result += _without_space(text, pieces[first_piece][0], pieces[end_piece - 1][1])
         if end_piece == len(pieces):
             break
-        repeatable = min(overlap, size - counts[end_piece])  # The next window must have room for a new piece.
-        first_piece = _first_repeated(counts, first_piece, end_piece, repeatable)
+        max_repeated = min(overlap, size - counts[end_piece])  # The next window must have room for a new piece.
+        first_piece = _first_repeated(counts, first_piece, end_piece, max_repeated)
     return result
 
 
-def _first_repeated(counts: Sequence[int], first_piece: int, end_piece: int, repeatable: int) -> int:
-    """Return the first piece of the window after that of the pieces `first_piece` to before `end_piece`.
+def _first_repeated(counts: Sequence[int], first_piece: int, end_piece: int, max_repeated: int) -> int:
+    """Return the index of the first piece of the window after the one from `first_piece` to before `end_piece`.
 
-    It repeats the last of these pieces, as many as have at most `repeatable` tokens together. `counts` are the numbers of
-    tokens of all pieces.
+    It repeats the last pieces of that one that have at most `max_repeated` tokens together. `counts` are the numbers of tokens
+    of all pieces.
     """
     piece = end_piece
     # The next window begins later than this one, or the windows would never end.
-    while piece - 1 > first_piece and counts[piece - 1] <= repeatable:
+    while piece - 1 > first_piece and counts[piece - 1] <= max_repeated:
         piece -= 1
-        repeatable -= counts[piece]
+        max_repeated -= counts[piece]
     return piece
 
 
@@ -111,9 +111,9 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
 
 
 def halves(text: str, window: Window) -> list[Window]:
-    """Return two windows that cover a window, divided at the white space nearest to its middle.
+    """Return the two windows that cover a window, divided at the white space nearest to its middle.
 
-    A window of one character is not divided.
+    A window of one character is not divided, and a half that is blank is left out.
     """
     middle = (window.start + window.end) // 2
     if middle == window.start:

@@ -55,7 +55,7 @@ class TextEncoder(Protocol):
         ...
 
     def with_store(self, store: EncodingStore) -> TextEncoder:
-        """Return a scorer that has another store and shares everything else with this scorer. Close only this scorer."""
+        """Return a scorer that has another store and shares everything else with this one. Close only one of the two."""
         ...
 
 

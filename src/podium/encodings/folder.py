@@ -79,8 +79,8 @@ class FolderEncodings:
                 self._paused_until = time.monotonic() + PAUSE_FACTOR * self._put_seconds
             self._warn("encodings could not be written to %s (%s); they are computed again", error)
 
-    def compact(self, live: Collection[bytes]) -> tuple[int, int]:
-        """Delete all encodings except those whose keys are in `live`. Return the total bytes of the files before and after.
+    def compact(self, live_keys: Collection[bytes]) -> tuple[int, int]:
+        """Delete all encodings except those with `live_keys`. Return the total bytes of the files before and after.
 
         Raises SourceError if the files cannot be written, or if another process writes for a minute.
         """
@@ -91,7 +91,7 @@ class FolderEncodings:
                 bytes_before = self._total_bytes()
                 generation = self._current()
                 if generation is not None:
-                    self._replace(generation, live)
+                    self._replace(generation, live_keys)
                 return bytes_before, self._total_bytes()
         except OSError as error:
             reason = error.strerror or str(error)
@@ -117,13 +117,13 @@ class FolderEncodings:
         self._generation = Generation(self._folder, number)
         return self._generation
 
-    def _replace(self, generation: Generation, live: Collection[bytes]) -> None:
-        """Write the encodings whose keys are in `live` as the next generation, and delete the files of all other generations.
+    def _replace(self, generation: Generation, live_keys: Collection[bytes]) -> None:
+        """Write the encodings with `live_keys` as the next generation, and delete the files of all other generations.
 
         If a process was killed, a generation may have one file only, or unfinished files.
         """
         new_number = max(files_by_number(self._folder)) + 1
-        write_generation(self._folder, new_number, generation.items(live))
+        write_generation(self._folder, new_number, generation.items(live_keys))
         new_generation = Generation(self._folder, new_number)
         for path in self._own_files() + unfinished_files(self._folder):
             if path not in new_generation.files:

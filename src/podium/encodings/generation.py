@@ -112,14 +112,14 @@ class Generation:
             raise
         self.refresh()
 
-    def items(self, live: Collection[bytes]) -> Iterator[tuple[bytes, Buffer]]:
-        """Yield the keys in `live` that have an intact encoding, with that encoding. No key is repeated."""
+    def items(self, live_keys: Collection[bytes]) -> Iterator[tuple[bytes, Buffer]]:
+        """Yield the keys in `live_keys` that have an intact encoding, with that encoding. No key is repeated."""
         yielded_keys: set[bytes] = set()
         for start in range(0, self._record_count, WRITTEN_AT_ONCE):
             indices = list(range(start, min(start + WRITTEN_AT_ONCE, self._record_count)))
             keys = [row.tobytes() for row in self._records["key"][indices]]
             for key, encoding in zip(keys, self._encodings(indices), strict=True):
-                if key in live and key not in yielded_keys and encoding is not None:
+                if key in live_keys and key not in yielded_keys and encoding is not None:
                     yielded_keys.add(key)
                     yield key, encoding
 

@@ -38,7 +38,7 @@ def platt(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[float, flo
     """
     score_array, relevant_array = _checked_arrays(scores, relevant)
     center = score_array.mean()
-    scale = score_array.std() or 1.0  # if all scores are equal, they stay as they are
+    scale = score_array.std() or 1.0  # the deviation is 0 if all scores are equal
     positive_count = relevant_array.sum()
     negative_count = (~relevant_array).sum()
     # The targets are not exactly 0 and 1. Otherwise the slope would be infinite if the scores separate the documents.
@@ -63,15 +63,20 @@ def isotonic(scores: Sequence[float], relevant: Sequence[bool]) -> tuple[tuple[f
     counts = np.bincount(indices).astype(np.float64)
     means = np.bincount(indices, weights=relevant_array) / counts
     blocks: list[Block] = []
-    for block in map(Block, means, counts, distinct_scores, distinct_scores):
+    for mean, count, score in zip(means, counts, distinct_scores, strict=True):
+        block = Block(mean, count, first_score=score, last_score=score)
         while blocks and blocks[-1].mean >= block.mean:
-            left = blocks.pop()
-            weight = left.weight + block.weight
-            mean = (left.mean * left.weight + block.mean * block.weight) / weight
-            block = Block(mean, weight, left.first_score, block.last_score)
+            block = _joined(blocks.pop(), block)
         blocks.append(block)
     points = {(float(score), float(block.mean)) for block in blocks for score in (block.first_score, block.last_score)}
     return tuple(sorted(points))
+
+
+def _joined(left: Block, right: Block) -> Block:
+    """Return one block with the scores of two neighbouring blocks."""
+    weight = left.weight + right.weight
+    mean = (left.mean * left.weight + right.mean * right.weight) / weight
+    return Block(mean, weight, left.first_score, right.last_score)
 
 
 def brier(probabilities: Sequence[float], relevant: Sequence[bool]) -> float:

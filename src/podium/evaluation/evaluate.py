@@ -194,7 +194,7 @@ def compare_systems(
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Raise InvalidInput if two systems have the same name, which could be a row that every table of podium eval has."""
+    """Raise InvalidInput if two systems have the same name. A folder may have the name of a row that podium eval adds."""
     for name, count in Counter(names).items():
         if count > 1:
             raise InvalidInput(
@@ -216,14 +216,22 @@ def movements(evaluation: Evaluation, system: System, count: int) -> tuple[list[
 
     def movement(query_id: str) -> Movement:
         grades = evaluation.collection.qrels[query_id]
-        ranks = [_best_rank(grades, run.get(query_id, {})) for run in (evaluation.baseline.run, system.run)]
-        return Movement(query_id, before[query_id], after[query_id], *ranks)
+        return Movement(
+            query_id=query_id,
+            before=before[query_id],
+            after=after[query_id],
+            rank_before=_best_rank(grades, evaluation.baseline.run.get(query_id, {})),
+            rank_after=_best_rank(grades, system.run.get(query_id, {})),
+        )
 
     return [movement(query_id) for query_id in helped], [movement(query_id) for query_id in hurt]
 
 
 def _best_rank(grades: Mapping[str, int], ranked: Mapping[str, float]) -> int | None:
-    """Return the rank (from 1) of the first document with the highest grade in `ranked`, None if no document is relevant."""
+    """Return the rank (from 1) of the first document with the highest grade in `ranked`, None if none is relevant.
+
+    `ranked` has the documents in the order of the ranking.
+    """
     highest = max((grades.get(document_id, 0) for document_id in ranked), default=0)
     if highest <= 0:
         return None

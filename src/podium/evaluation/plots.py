@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["bars", "lines"]
+__all__ = ["bar_chart", "line_chart"]
 
 WIDTH, HEIGHT = 640, 280  # in the units of the SVG, like all coordinates in this module
 LEFT, RIGHT, TOP, BOTTOM = 88, 8, 14, 52  # margins, with room for labels in the font size of 20 that phones get
@@ -17,7 +17,7 @@ END_X = WIDTH - RIGHT  # the right end of the x axis
 Point = tuple[float, float]
 
 
-def bars(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: str, x_name: str) -> str:
+def bar_chart(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: str, x_name: str) -> str:
     """Return a bar chart with positive values above its axis and negative values below it.
 
     A bar's label and value appear when the pointer is on the bar.
@@ -39,7 +39,7 @@ def bars(title: str, values: Sequence[float], labels: Sequence[str], *, y_name: 
     return _figure(title, [*shapes, *ticks, _line([(LEFT, MIDDLE), (END_X, MIDDLE)], "axis")], x_name, y_name)
 
 
-def lines(
+def line_chart(
     title: str,
     series: Sequence[tuple[str, Sequence[Point]]],
     *,

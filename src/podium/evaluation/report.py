@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from html import escape
@@ -12,7 +13,7 @@ import numpy as np
 from podium.errors import PodiumError
 from podium.evaluation.calibration import reliability
 from podium.evaluation.evaluate import Evaluation, System
-from podium.evaluation.plots import bars, lines
+from podium.evaluation.plots import bar_chart, line_chart
 from podium.evaluation.tables import Table, difference_table, mean_table, movement_tables, warnings
 
 __all__ = ["page", "write_report"]
@@ -103,7 +104,7 @@ def _recall_plot(evaluation: Evaluation) -> str:
     depths = [depth for depth in DEPTHS if depth <= max_depth] or [1]
     systems = [system for system in (evaluation.baseline, *evaluation.systems) if system.is_compared]
     series = [(system.name, [(depth, _recall(evaluation, system, depth)) for depth in depths]) for system in systems]
-    return lines(
+    return line_chart(
         "Relevant documents among the first …", series, x_name="documents read", y_name="share", x_range=(1, depths[-1])
     )
 
@@ -127,7 +128,7 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
     difference = evaluation.differences[system.name]
     counts = f"{difference.wins} better, {difference.ties} same, {difference.losses} worse"
     title = f"{metric} of each query against the first stage: {counts}"
-    return bars(title, gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
+    return bar_chart(title, gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
 
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
@@ -136,6 +137,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
         (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
         for query_id, scores in system.run.items()
         for document_id, score in scores.items()
+        if not math.isnan(score)
     ]
     scores = np.array([score for score, _ in pairs])
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
@@ -145,12 +147,12 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
     score_range = (float(np.percentile(scores, 0.1)), float(scores.max()))
     series = [(name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
     y_max = max(y for _, points in series for _, y in points)
-    yield lines("Distribution of scores", series, x_name="score", y_name="share", x_range=score_range, y_max=y_max)
+    yield line_chart("Distribution of scores", series, x_name="score", y_name="share", x_range=score_range, y_max=y_max)
     if system.score_kind in ("sigmoid", "probability"):
         points = [(mean, share) for mean, share, _ in reliability(scores.tolist(), relevant.tolist())]
         series = [(system.name, points), ("a perfectly calibrated score", [(0.0, 0.0), (1.0, 1.0)])]
         title = "Share of relevant documents at each score"
-        yield lines(title, series, x_name="score", y_name="share relevant", x_range=(0, 1))
+        yield line_chart(title, series, x_name="score", y_name="share relevant", x_range=(0, 1))
 
 
 def _histogram(

@@ -18,7 +18,10 @@ __all__ = ["Run", "check_ids", "read_run", "run_lines", "write_run"]
 LOWEST_SCORE = np.float32(-1e30)  # that of documents without a score (NaN); lower scores are raised to it
 COLUMNS = "a run has query, Q0, document, rank, score and name"
 Run = Mapping[str, Mapping[str, float]]
-"""Query id → document id → score. The documents of a query are in the order of the ranking, so scores never increase."""
+"""Query id → document id → score. The documents of a query are in the order of the ranking.
+
+A score can be above the one before it if they are of different models, and is NaN for a document that was not scored.
+"""
 
 
 def read_run(path: str | Path) -> dict[str, dict[str, float]]:

@@ -68,13 +68,16 @@ def randomisation_p(gains: np.ndarray[tuple[int], np.dtype[np.float64]]) -> floa
         return 1.0
     observed = abs(gains.sum()) - TOLERANCE
     if len(differing) < EXACT_BELOW:
-        signs = 1 - 2 * ((np.arange(2 ** len(differing))[:, None] >> np.arange(len(differing))) & 1)
+        # The bits of the numbers from 0 to 2 ** n - 1 are all combinations of n signs.
+        bits = (np.arange(2 ** len(differing))[:, None] >> np.arange(len(differing))) & 1
+        signs = 1 - 2 * bits
         return float((np.abs(signs @ differing) >= observed).mean())
     generator = np.random.default_rng(SEED)
-    extreme = 0
+    extreme_count = 1  # the observed signs
     for _ in range(PERMUTATIONS):
-        extreme += abs((differing * generator.choice([-1.0, 1.0], len(differing))).sum()) >= observed
-    return (extreme + 1) / (PERMUTATIONS + 1)
+        signs = generator.choice([-1.0, 1.0], len(differing))
+        extreme_count += abs((differing * signs).sum()) >= observed
+    return extreme_count / (PERMUTATIONS + 1)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

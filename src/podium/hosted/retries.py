@@ -70,10 +70,10 @@ class Response:
 
 
 class _Failure(NamedTuple):
-    """A failure after which another attempt can succeed. `advised_wait`: the seconds that the server asks to wait, or None."""
+    """A failure after which another attempt can succeed. `advised_seconds`: how long the server asks to wait, or None."""
 
     error: ProviderError
-    advised_wait: float | None
+    advised_seconds: float | None
 
 
 def attempts(request: Request, policy: Policy, deadline: float) -> Generator[float, Response, bytes]:

@@ -39,8 +39,8 @@ class HostedScorer(BaseScorer):
     - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is decoded
       even if that takes longer. A reply is limited to 8 MB plus eight times the size of its request, and to 64 MB.
     - `retries`: how often a failed request is sent again.
-    - `max_documents`: the maximum number of documents per request. A call with more documents than this, or than the
-      provider accepts, becomes several requests, at most 8 at a time.
+    - `max_documents`: the maximum number of documents per request. Default is the provider's limit. A call with more documents
+      becomes several requests, at most 8 at a time.
     - `client`, `async_client`: your own httpx clients. podium does not close them.
 
     The constructor raises MissingKey and InvalidInput, scoring raises ProviderError.

@@ -25,7 +25,7 @@ __all__ = ["asend_all", "send_all"]
 
 MAX_CONCURRENT_REQUESTS = 8  # the maximum number of requests of one call that run at the same time
 SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
-PAUSE_SECONDS = 0.005  # after this time, a reply that is received lets the event loop run other tasks
+PAUSE_SECONDS = 0.005  # how long a reply is received before other tasks of the event loop can run
 GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
@@ -246,6 +246,7 @@ def _http_request(
     deadline: float,
     trace: Callable[..., Any] | None = None,
 ) -> httpx.Request:
+    """Return a request of httpx, which waits for each part of the response until the deadline, at most SOCKET_TIMEOUT."""
     seconds_left = max(0.001, deadline - time.monotonic())
     return client.build_request(
         "POST",

@@ -104,10 +104,11 @@ def _encoded(value: Any) -> bytes:
 
 
 def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[str], max_documents: int | None) -> list[range]:
-    """Return a range per request: the indices of its texts. No request exceeds the provider's limits.
+    """Return a range per request: the indices of its texts.
 
-    A request has at most `max_documents` texts, if that is not None. Raises InvalidInput if the texts of a listwise model do
-    not fit in one request, because its scores in different requests cannot be compared.
+    A request has at most `max_documents` texts, or as many as the provider accepts if that is None. It has at most as many
+    characters as the provider accepts, unless it has a single text. Raises InvalidInput if the texts of a listwise model do not
+    fit in one request, because its scores in different requests cannot be compared.
     """
     ranges = list(_ranges(provider, query, texts, max_documents or provider.max_documents or len(texts)))
     if len(ranges) > 1 and provider.is_listwise(model):
@@ -119,7 +120,7 @@ def request_ranges(provider: Provider, model: str, query: str, texts: Sequence[s
 
 
 def _ranges(provider: Provider, query: str, texts: Sequence[str], max_documents: int) -> Iterator[range]:
-    """Yield the ranges of `request_ranges`. A text that is too long for any request is the only one in its range."""
+    """Yield the ranges of `request_ranges`."""
     start = 0
     characters = len(query)
     for index, text in enumerate(texts):
@@ -286,8 +287,11 @@ def _repeats(message: str, texts: Iterable[str]) -> bool:
     """Whether a message repeats DOCUMENT_WINDOW characters of a text, or all of a shorter text. Case is ignored."""
     message = message.lower()
     windows = _windows(message, DOCUMENT_WINDOW)
-    normalized = (" ".join(text.lower().split()) for text in texts)
-    return any(text and (text in message or any(window in text for window in windows)) for text in normalized)
+    for text in texts:
+        normalized = " ".join(text.lower().split())
+        if normalized and (normalized in message or any(window in normalized for window in windows)):
+            return True
+    return False
 
 
 def _reveals(message: str, secrets: Iterable[str]) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from podium.regular_files import open_regular_file
+
 __all__ = ["KNOWN_MODELS", "KnownModel", "licence_of"]
+
+MAX_FRONT_MATTER_BYTES = 1 << 20  # the part of a README.md that is read; it may be of any size
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,16 @@ KNOWN_MODELS = (
 def licence_of(folder: Path) -> str | None:
     """Return the licence in the front matter of a model's README.md, None if it does not declare one."""
     try:
-        readme = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
+        with open_regular_file(folder / "README.md") as file:
+            lines = file.read(MAX_FRONT_MATTER_BYTES).decode("utf-8", "replace").splitlines()
     except OSError:
         return None
-    front_matter = re.match(r"---\s*\n(.*?)\n---", readme, re.DOTALL)
-    if not front_matter:
+    if not lines or lines[0].rstrip() != "---":
         return None
-    declared = dict(re.findall(r"^(license|license_name):\s*[\"']?(.+?)[\"']?\s*$", front_matter.group(1), re.MULTILINE))
-    return declared.get("license_name") or declared.get("license")
+    declared: dict[str, str] = {}
+    for line in lines[1:]:
+        if line.startswith("---"):
+            return declared.get("license_name") or declared.get("license") or None
+        key, _, value = line.partition(":")
+        declared[key] = value.strip().strip("\"'")
+    return None

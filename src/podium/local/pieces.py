@@ -84,7 +84,8 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         open_regular_file(path).close()  # because safetensors would wait for a named pipe
         with safe_open(str(path), framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in TYPES}
-    except (SafetensorError, OSError) as error:
+            arrays["characters"].tobytes().decode()  # The core checks that every piece begins with a whole character.
+    except (SafetensorError, OSError, UnicodeDecodeError) as error:
         raise _damaged(path) from error
     are_valid = all(array.ndim == 1 and array.dtype == TYPES[name] for name, array in arrays.items())
     if not are_valid or not np.isfinite(arrays["scores"]).all():
@@ -115,7 +116,7 @@ class PieceSplitter:
                 raise ValueError("not a Unigram model without bytes")
             added_tokens = rules.get("added_tokens") or []
             # By the id of an added token in the library's tokenizers, its id in the model's vocabulary.
-            self._added_ids = [0, *(int(token["id"]) for token in added_tokens)]
+            self._added_ids = [0, *(_checked_id(token["id"]) for token in added_tokens)]
             self._model = core.Unigram(*read_vocabulary(folder), unknown_id=int(model["unk_id"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise _damaged(folder / PIECES_FILE) from error
@@ -151,6 +152,12 @@ class PieceSplitter:
         if not any(library_ids):
             return words
         return [self._added_ids[index] if index else word for word, index in zip(words, library_ids, strict=True)]
+
+
+def _checked_id(added_id: Any) -> int:
+    if not isinstance(added_id, int) or not 0 <= added_id < 2**31:
+        raise ValueError("the id of an added token is not an id")
+    return added_id
 
 
 def _by_text(numbers: Array, counts: Array) -> list[Array]:

@@ -14,7 +14,7 @@ from podium.local.families.family import Family
 from podium.local.files.checkpoint import Array
 from podium.local.files.folder import ModelFiles
 from podium.local.model import Computed, LoadedModel, Options, loading
-from podium.local.runtimes import Precision, PrecisionOption, RuntimeName, RuntimeOption
+from podium.local.runtimes import ARITHMETIC_VERSION, Precision, PrecisionOption, RuntimeName, RuntimeOption
 from podium.local.spec import Spec, read_spec
 from podium.local.tokenizer import Encoded, PairTokenizer
 from podium.schedule import FEW_TEXTS, off_loop
@@ -67,9 +67,13 @@ class ModelScorer(BaseScorer):
 
     @property
     def identity(self) -> str:
-        """A string that changes whenever a score could change: hashes of the files, precision, runtime and maximum length."""
+        """A string that changes whenever a score could change.
+
+        It has hashes of the files, the precision, the runtime with the version of its arithmetic, and the maximum length.
+        """
         file_digests = f"{self.spec.digest}:{self.spec.description_digest}"
-        return f"{file_digests}:{self.precision}:{self.runtime}:{self.max_length}"
+        runtime = f"{self.runtime}.{ARITHMETIC_VERSION}" if self.runtime == "native" else self.runtime
+        return f"{file_digests}:{self.precision}:{runtime}:{self.max_length}"
 
     @property
     def threads(self) -> int:

@@ -34,9 +34,8 @@ Input = TypeVar("Input", bound=Hashable)
 # The tokenizer classes that have segments in transformers 5. Generic classes do not have segments, even if the
 # template in tokenizer.json does.
 CLASSES_WITH_SEGMENTS = (
-    *("Bert", "Electra", "Deberta", "DebertaV2"),
-    *("MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert"),
-)
+    "Bert", "Electra", "Deberta", "DebertaV2", "MobileBert", "SqueezeBert", "ConvBert", "LayoutLM", "Lxmert",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,7 @@ def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[],
     """
     first_workers = list(workers)
     while not stop.is_set():
-        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # seconds, because `stop` may be set
+        connection.wait([worker.sentinel for worker in workers], timeout=0.2)  # in seconds; then `stop` is checked
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue

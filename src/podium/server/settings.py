@@ -131,13 +131,14 @@ MODEL_OPTIONS = [  # arguments of podium.load, for all models of --model
     for row in (*LOCAL_OPTIONS, *HOSTED_OPTIONS, *SCORE_OPTIONS)
     if row.attribute in {"precision", "max_length", "encoding", "pooling", "score", "keep", "base_url", "calibration"}
 ]
-# Lists of fields are strings here, as on the command line: title^2,text. The names are those of the options of the command.
-CHANGES: Mapping[str, Mapping[str, Any]] = {
+# How options of a source differ here from those in the configuration file of a composition: lists of fields are strings such as
+# "title^2,text", and names are those of the options of `podium serve`.
+SOURCE_OPTION_CHANGES: Mapping[str, Mapping[str, Any]] = {
     "text": {"kind": str},
     "return_fields": {"kind": str},
     "timeout": {"name": "index_timeout"},
 }
-SOURCE_OPTIONS = [replace(row, **CHANGES.get(row.attribute, {})) for row in STACK_SOURCE_OPTIONS]
+SOURCE_OPTIONS = [replace(row, **SOURCE_OPTION_CHANGES.get(row.attribute, {})) for row in STACK_SOURCE_OPTIONS]
 
 
 def _checked_values(options: Sequence[Option], table: Mapping[str, Any]) -> dict[str, Any]:

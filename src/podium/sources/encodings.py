@@ -53,16 +53,16 @@ def models_from_json(values: Any) -> tuple[KeptModel, ...]:
 
 
 def encode_documents(
-    documents: Sequence[Any], searched: Sequence[str] | None, reranker: Reranker, store: EncodingStore, location: str
+    documents: Sequence[Any], searched_fields: Sequence[str] | None, reranker: Reranker, store: EncodingStore, location: str
 ) -> int:
     """Compute the encodings of documents that `store` does not have, store them, and return how many were computed.
 
-    `documents` are as a search returns them. `searched` are the fields that the source searches, None for each document's own
-    text. `location` names the store in messages. Raises InvalidInput if the reranker has no encodings, and SourceError if
-    encodings could not be written.
+    `documents` are as a search returns them. `searched_fields` are the fields that the source searches, None for each
+    document's own text. `location` names the store in messages. Raises InvalidInput if the reranker has no encodings, and
+    SourceError if encodings could not be written.
     """
     encoder = _encoder(reranker)
-    texts = _texts_to_encode(documents, searched, kept_model(reranker).rank_by)
+    texts = _texts_to_encode(documents, searched_fields, kept_model(reranker).rank_by)
     keys = [encoder.encoding_key(text) for text in texts]
     stored = store.get(keys)
     missing_texts = {key: text for key, text in zip(keys, texts, strict=True) if key not in stored}
@@ -75,11 +75,11 @@ def encode_documents(
     return computed_count
 
 
-def encoding_keys(models: Iterable[KeptModel], documents: Sequence[Any], searched: Sequence[str] | None) -> set[bytes]:
+def encoding_keys(models: Iterable[KeptModel], documents: Sequence[Any], searched_fields: Sequence[str] | None) -> set[bytes]:
     """Return the keys of all encodings of these models that documents may have."""
     keys: set[bytes] = set()
     for model in models:
-        texts = (text for document in documents for text in _possible_texts(document, searched, model.rank_by))
+        texts = (text for document in documents for text in _possible_texts(document, searched_fields, model.rank_by))
         keys.update(KeyMaker(model.identity).keys(texts))
     return keys
 
@@ -102,30 +102,32 @@ def _names(value: Any) -> tuple[str, ...] | None:
     return None if value is None else tuple(map(str, value))
 
 
-def _texts_to_encode(documents: Sequence[Any], searched: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
+def _texts_to_encode(
+    documents: Sequence[Any], searched_fields: Sequence[str] | None, rank_by: Sequence[str] | None
+) -> list[str]:
     """Return the different texts that a search probably scores of documents that are added together."""
-    present_fields = [name for name in searched or () if any(has_field(document, name) for document in documents)]
+    present_fields = [name for name in searched_fields or () if any(has_field(document, name) for document in documents)]
     # If these documents have several fields, a search probably finds several fields, too, and reads all documents as YAML.
     max_text_count = 1 if len(present_fields) > 1 else 2  # for each document
     texts: dict[str, None] = {}  # a dict, because its keys keep their order and are distinct
     for document in documents:
-        texts.update(dict.fromkeys(_possible_texts(document, searched, rank_by)[:max_text_count]))
+        texts.update(dict.fromkeys(_possible_texts(document, searched_fields, rank_by)[:max_text_count]))
     return list(texts)
 
 
-def _possible_texts(document: Any, searched: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
+def _possible_texts(document: Any, searched_fields: Sequence[str] | None, rank_by: Sequence[str] | None) -> list[str]:
     """Return the texts that a search may score for a document, the likeliest first: one or two, or none if it is blank.
 
     `Search` leaves out fields that no candidate has. So a document with only one of the searched fields has two possible texts:
     YAML, if another candidate has another of these fields, or else the value of its field.
     """
-    if rank_by is not None or searched is None:
+    if rank_by is not None or searched_fields is None:
         return list(_texts(document, rank_by))
-    present_fields = [name for name in searched if has_field(document, name)]
+    present_fields = [name for name in searched_fields if has_field(document, name)]
     if not present_fields:
         return []
-    texts = list(_texts(document, searched))
-    if len(present_fields) == 1 and len(searched) > 1:
+    texts = list(_texts(document, searched_fields))
+    if len(present_fields) == 1 and len(searched_fields) > 1:
         texts += _texts(document, present_fields)
     return texts
 

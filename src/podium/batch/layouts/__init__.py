@@ -30,5 +30,5 @@ def find_layout(name: str | None, fields: Sequence[str], *, has_collection: bool
     run = LAYOUTS["run"]
     if has_collection or (run.fits(fields) and set(fields) <= RUN_FIELDS):
         return run
-    texts = [layout for layout in LAYOUTS.values() if not layout.needs_collection]
-    return next((layout for layout in texts if layout.fits(fields)), LAYOUTS["pairs"])
+    layouts_with_texts = [layout for layout in LAYOUTS.values() if not layout.needs_collection]
+    return next((layout for layout in layouts_with_texts if layout.fits(fields)), LAYOUTS["pairs"])

@@ -212,11 +212,11 @@ class Layout(ABC):
         missing = [column for column in chosen_columns.values() if column not in fields]
         if missing:
             raise InvalidInput(f"the input has no column {missing[0]!r:.60}; it has {listed(fields)}")
-        usual = {
+        usual_columns = {
             name: next((column for column in usual_names if column in fields), None)
             for name, usual_names in self.column_names.items()
         }
-        columns = {name: column for name, column in {**usual, **chosen_columns}.items() if column is not None}
+        columns = {name: column for name, column in {**usual_columns, **chosen_columns}.items() if column is not None}
         for name in self.required:
             if name not in columns:
                 self.refuse_missing(name, fields)

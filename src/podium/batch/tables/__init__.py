@@ -36,10 +36,13 @@ COMPRESSED = ("jsonl", "csv", "tsv", "run")  # formats whose files may end in .g
 
 def can_read(path: str, format_name: str | None) -> bool:
     """Whether the format of a file is known: all files have the format `format_name`, or if that is None, names tell it."""
+    if format_name is not None:
+        return True
     try:
-        return format_name is not None or table_format(path) is not None
+        table_format(path)
     except InvalidInput:
         return False
+    return True
 
 
 def table_format(path: str, name: str | None = None) -> TableFormat:

@@ -39,7 +39,9 @@ class ArrowFile(TableFormat):
             if end - start >= part_size:
                 ranges.append((start, end))
                 start = end
-        return [*ranges, (start, end)] if end > start or not ranges else ranges
+        if end > start or not ranges:
+            ranges.append((start, end))
+        return ranges
 
     def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
         starts = _batch_starts(file)

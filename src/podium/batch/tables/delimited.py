@@ -39,14 +39,14 @@ class DelimitedText(TableFormat):
         self._delimiter = delimiter
 
     def fields(self, file: InputFile) -> list[str]:
-        names = next(self._cells(file), (0, []))[1]
+        _, names = next(self._cells(file), (0, []))
         if not names or isinstance(names, str) or len(set(names)) < len(names):
             raise InvalidInput(f"{file.path}: its first line must name each column once")
         return names
 
     def rows(self, file: InputFile, start: int, columns: Collection[str] | None, copied: Sequence[str] = ()) -> Iterator[Row]:
         cells = self._cells(file)
-        names = next(cells, (0, []))[1]
+        _, names = next(cells, (0, []))
         for line, values in cells:
             if isinstance(values, str):
                 yield Row(line, {}, values)
@@ -63,7 +63,7 @@ class DelimitedText(TableFormat):
         return int(file.size * expansion_of(file) * len(lengths) / max(1, sum(lengths)))
 
     def _cells(self, file: InputFile) -> Iterator[tuple[int, list[str] | str]]:
-        """Yield (number of its last line, cells) for each row, the header included; the reason for cells that are bad."""
+        """Yield (number of its last line, cells) of each row, with the header. For a bad row, the reason replaces the cells."""
         csv.field_size_limit(MAX_CHARACTERS)  # a cell may contain a document
         lines = _decoded_lines(file)
         header = next(lines, "") or ""

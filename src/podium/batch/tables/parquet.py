@@ -45,15 +45,9 @@ class ParquetFile(TableFormat):
         with _opened(file) as parquet:
             for group, group_start, _ in reversed(_groups(parquet)):
                 if group_start < start:
-                    last = None  # valid row so far; a row group can only be read forwards
-                    position = group_start
-                    for batch in _batches(parquet, group, columns):
-                        last = last_row(batch.slice(0, start - position), is_valid) or last
-                        position += batch.num_rows
-                        if position >= start:
-                            break
-                    if last is not None:
-                        return last
+                    row = _last_row_of_group(_batches(parquet, group, columns), start - group_start, is_valid)
+                    if row is not None:
+                        return row
         return None
 
     def arrow_type(self, file: InputFile, column: str) -> Any:
@@ -68,6 +62,17 @@ def _groups(parquet: Any) -> list[tuple[int, int, int]]:
         raise ValueError("a row group has a negative number of rows")
     limits = itertools.pairwise(itertools.accumulate(counts, initial=0))
     return [(number, start, end) for number, (start, end) in enumerate(limits)]
+
+
+def _last_row_of_group(batches: Iterator[Any], row_count: int, is_valid: Callable[[Row], bool]) -> Row | None:
+    """Return the last valid row among the first `row_count` rows of a row group, which can only be read forwards."""
+    row = None
+    for batch in batches:
+        row = last_row(batch.slice(0, row_count), is_valid) or row
+        row_count -= batch.num_rows
+        if row_count <= 0:
+            break
+    return row
 
 
 def _pair_count(parquet: Any, group: int, lists: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """The prompts of language models that were published as rerankers, from the code that their authors published with them.
 
-A row is used for a model's original repository, and for conversions to a classifier, which have no prompt in their files. A
+They are used for a model's original repository, and for conversions to a classifier, which have no prompt in their files. A
 model's own chat template takes precedence if it has the roles query and document.
 """
 
@@ -188,9 +188,11 @@ def prompt_family_of(
     """
     if declared is not None:
         return next((family for family in families if family.name == declared), None)
-    names = {last_part.lower() for last_part in _last_parts([Path(name), folder, folder.resolve()])}
-    patterns = ((family, pattern) for family in families for pattern in family.models)
-    return next((family for family, pattern in patterns if any(fnmatchcase(name, pattern) for name in names)), None)
+    last_parts = {last_part.lower() for last_part in _last_parts([Path(name), folder, folder.resolve()])}
+    for family in families:
+        if any(fnmatchcase(last_part, pattern) for pattern in family.models for last_part in last_parts):
+            return family
+    return None
 
 
 def _last_parts(paths: Iterable[Path]) -> Iterable[str]:

@@ -61,7 +61,7 @@ class Prompt:
     - `name`: the name of the prompt, for users.
     - `plain`: the pieces without an instruction, None if there always is one.
     - `instructed`: the pieces with an instruction, None if the model does not read instructions.
-    - `default_instruction`: the instruction that is used if the user has none, None for `plain`.
+    - `default_instruction`: the instruction that is used if the user has none. If it is None, `plain` is used.
     - `begins_with_bos`: whether the tokenizer's token for the beginning of a text comes first.
     - `query_share`, `document_share`: at most this share of the maximum length is read of the piece with the query, or with the
       document; None if there is no such limit.

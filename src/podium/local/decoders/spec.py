@@ -4,7 +4,7 @@ The prompt comes from one of these, in this order:
 
 1. the model's chat template, if it renders the roles query and document, and the files say how a score is read: the module
    LogitScore of sentence-transformers 5.4 and later, a Dense on the last token, or a classifier;
-2. the row of `PROMPT_FAMILIES` that has the model's name, or that config.json declares as {"podium": {"prompt": "<name>"}}.
+2. the entry of `PROMPT_FAMILIES` that has the model's name, or that config.json declares as {"podium": {"prompt": "<name>"}}.
 
 A language model with neither is refused, because nothing says with which prompt it was trained and which tokens are compared.
 
@@ -76,7 +76,7 @@ def is_decoder(
     config = read_settings(files.folder / "config.json")
     model_type = str(config.get("model_type"))
     if family := family_of(model_type, families):
-        is_known = any(model_type in row.model_types for row in prompt_families)
+        is_known = any(model_type in prompt_family.model_types for prompt_family in prompt_families)
         return family.is_decoder or is_known or _has_logit_score(files.folder)
     return _is_causal(config) or _has_logit_score(files.folder)
 
@@ -90,8 +90,8 @@ def read_decoder_spec(
     that podium can run.
     """
     folder = files.folder
-    row = _prompt_family(files, prompt_families)
-    if row is None:  # The Python code of models with a row is known, and is not needed.
+    prompt_family = _prompt_family(files, prompt_families)
+    if prompt_family is None:  # A prompt family replaces the Python code that its models have, so this code is not needed.
         check_config(folder)
     modules = read_modules(folder)
     _check_modules(folder, modules)
@@ -99,7 +99,7 @@ def read_decoder_spec(
     if spec.family is None or spec.architecture is None:
         raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
     position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
-    layout = _layout(spec, modules, row)
+    layout = _layout(spec, modules, prompt_family)
     inherited: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(Spec)}
     inherited["activation"] = layout.activation
     inherited["max_length"] = min(layout.max_length, position_count)
@@ -122,18 +122,22 @@ class _Layout:
     max_length: int
 
 
-def _layout(spec: Spec, modules: Sequence[Module], row: PromptFamily | None) -> _Layout:
-    """Return the layout of a model: modules of sentence-transformers, a classifier, or an original repository with a row."""
+def _layout(spec: Spec, modules: Sequence[Module], prompt_family: PromptFamily | None) -> _Layout:
+    """Return the layout of a model: modules of sentence-transformers, a classifier, or an original repository.
+
+    Raises UnsupportedModel for an original repository without a prompt family.
+    """
     setting = activation_setting(spec.folder, spec.config, is_modular=bool(modules))
-    if not modules[1:] and _is_causal(spec.config):
-        if row is None:
+    if len(modules) <= 1 and _is_causal(spec.config):
+        if prompt_family is None:
             raise _unknown_prompt(spec)
-        return _Layout(row.prompt, _compared_ids(spec, row), row.activation, row.max_length)
-    rows = _logit_score_rows(modules[1]) if modules[1:] and modules[1].kind == LOGIT_SCORE else ()
-    prompt = _template_prompt(spec, row)
-    if row is None or prompt is not row.prompt:
-        return _Layout(prompt, rows, setting or SIGMOID, spec.max_length)
-    return _Layout(prompt, rows, setting or row.activation, row.max_length)
+        output_rows = _compared_ids(spec, prompt_family)
+        return _Layout(prompt_family.prompt, output_rows, prompt_family.activation, prompt_family.max_length)
+    output_rows = _logit_score_rows(modules[1]) if len(modules) > 1 and modules[1].kind == LOGIT_SCORE else ()
+    prompt = _template_prompt(spec, prompt_family)
+    if prompt_family is None or prompt is not prompt_family.prompt:
+        return _Layout(prompt, output_rows, setting or SIGMOID, spec.max_length)
+    return _Layout(prompt, output_rows, setting or prompt_family.activation, prompt_family.max_length)
 
 
 def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
@@ -153,17 +157,23 @@ def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
 
 
 def _prompt_family(files: ModelFiles, prompt_families: Sequence[PromptFamily]) -> PromptFamily | None:
-    """Return the row of a model, None if there is none. Raises UnsupportedModel if config.json declares an unknown one."""
+    """Return the prompt family of a model, None if there is none.
+
+    A family that only the model's name suggests must also have its model_type. Raises UnsupportedModel if config.json declares
+    an unknown family.
+    """
     config = read_settings(files.folder / "config.json", required=True)
     settings = config.get("podium")
     declared = settings.get("prompt") if isinstance(settings, dict) else None
-    row = prompt_family_of(files.name, files.folder, declared, prompt_families)
-    if declared is not None and row is None:
+    prompt_family = prompt_family_of(files.name, files.folder, declared, prompt_families)
+    if declared is not None and prompt_family is None:
         raise UnsupportedModel(
             f"{files.folder}: config.json declares the prompt {str(declared)[:40]!r}; podium has "
             f"{', '.join(family.name for family in prompt_families)}"
         )
-    return row if row and (declared is not None or config.get("model_type") in row.model_types) else None
+    if prompt_family is None or declared is not None or config.get("model_type") in prompt_family.model_types:
+        return prompt_family
+    return None
 
 
 def _is_causal(config: Mapping[str, Any]) -> bool:
@@ -200,18 +210,21 @@ def _logit_score_rows(module: Module) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _compared_ids(spec: Spec, row: PromptFamily) -> tuple[int, ...]:
-    """Return the ids of the tokens that a row compares. Raises UnsupportedModel if the vocabulary does not have them."""
+def _compared_ids(spec: Spec, prompt_family: PromptFamily) -> tuple[int, ...]:
+    """Return the ids of the tokens that a prompt family compares.
+
+    Raises UnsupportedModel if the vocabulary does not have them.
+    """
     tokenizer = None
     ids: list[int] = []
-    for token in (row.true_token, row.false_token):
+    for token in (prompt_family.true_token, prompt_family.false_token):
         if isinstance(token, str):
             tokenizer = tokenizer or load_tokenizer(spec.base)
             token_ids = tokenizer.encode(token, add_special_tokens=False).ids
             if len(token_ids) != 1:
                 raise UnsupportedModel(
-                    f"{spec.folder} is read with the prompt {row.name}, which compares the token {token!r}, and its tokenizer "
-                    "does not have this token; download tokenizer.json again"
+                    f"{spec.folder} is read with the prompt {prompt_family.name}, which compares the token {token!r}, and its "
+                    "tokenizer does not have this token; download tokenizer.json again"
                 )
             ids += token_ids
         elif token is not None:
@@ -219,17 +232,17 @@ def _compared_ids(spec: Spec, row: PromptFamily) -> tuple[int, ...]:
     return tuple(ids)
 
 
-def _template_prompt(spec: Spec, row: PromptFamily | None) -> Prompt:
-    """Return the prompt of the model's chat template. If it cannot be used, return that of the model's row.
+def _template_prompt(spec: Spec, prompt_family: PromptFamily | None) -> Prompt:
+    """Return the prompt of the model's chat template. If it cannot be used, return that of the prompt family.
 
-    Raises UnsupportedModel without a row.
+    Raises UnsupportedModel if neither can be used.
     """
     try:
         return _prompt_of_template(spec, _chat_template(spec.base))
     except UnsupportedModel:
-        if row is None:
+        if prompt_family is None:
             raise
-        return row.prompt
+        return prompt_family.prompt
 
 
 def _prompt_of_template(spec: Spec, template: str) -> Prompt:

@@ -28,10 +28,10 @@ __all__ = ["PromptTokenizer"]
 
 PROBES = ("a", "A", "1", "é", ".", ":", " ", "\n", "中")
 """Beginnings of documents. Tokens at the start of a prompt are shared if they are the same for all of these."""
-LEAST_TEXT = 16  # A maximum length must leave so many tokens for a query and a document.
+MIN_TEXT_TOKENS = 16  # A maximum length must leave at least this many tokens for a query and a document.
 
-FIXED = 0  # the number of tokens that have no character of a text
-NUMBERS: dict[SlotName, int] = {"query": 1, "document": 2, "instruction": 3}
+NO_SLOT = 0
+SLOT_NUMBERS: dict[SlotName, int] = {"query": 1, "document": 2, "instruction": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,8 @@ class _Tokens:
     """Tokens of a prompt, as arrays of shape (tokens,).
 
     - `ids`: the ids, int32.
-    - `slots`: the number of the slot (NUMBERS) of whose text a token has a character, FIXED if there is none, int8.
+    - `slots`: the number of the slot (SLOT_NUMBERS) from whose text a token has a character, int8. It is NO_SLOT for a token
+      that has only fixed text.
     - `is_inside`: whether all characters of a token are those of one slot's text, bool.
     """
 
@@ -68,7 +69,7 @@ class _Tokens:
         return _Tokens(self.ids[selection], self.slots[selection], self.is_inside[selection])
 
     def count(self, slot: SlotName) -> int:
-        return int(np.count_nonzero(self.slots == NUMBERS[slot]))
+        return int(np.count_nonzero(self.slots == SLOT_NUMBERS[slot]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,19 +117,20 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         elements = list(self._elements(prompt.pieces(self._instruction)))
         if prompt.begins_with_bos:
             elements = [_Element(special_id=self._bos_id()), *elements]
-        index = next(i for i, element in enumerate(elements) if element.contains("document"))
-        self._before = elements[:index]
-        self._element = elements[index]
-        self._after = elements[index + 1 :]
+        document_index = next(index for index, element in enumerate(elements) if element.contains("document"))
+        self._before = elements[:document_index]
+        self._document_element = elements[document_index]
+        self._after = elements[document_index + 1 :]
         self._query_limit = None if prompt.query_share is None else int(max_length * prompt.query_share)
         self._document_limit = None if prompt.document_share is None else int(max_length * prompt.document_share)
         self._limit = min(max_length + self._allowance(elements), self._spec.position_count)
         self._template_of = functools.lru_cache(maxsize=4)(self._template)
         template = self._template_of("a")
-        if self._limit < template.fixed_count + LEAST_TEXT:
-            least = max_length - self._limit + template.fixed_count + LEAST_TEXT
+        if self._limit < template.fixed_count + MIN_TEXT_TOKENS:
+            min_length = max_length - self._limit + template.fixed_count + MIN_TEXT_TOKENS
             raise UnsupportedModel(
-                Argument("max_length", max_length), f" leaves too few tokens for a text beside the prompt; use {least} or more"
+                Argument("max_length", max_length),
+                f" leaves too few tokens for a text beside the prompt; use {min_length} or more",
             )
 
     def encode(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
@@ -138,7 +140,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
 
     def character_count(self, item: tuple[str, str]) -> int:
         query, text = item
-        return len(text) + (len(query) if self._element.contains("query") else 0)
+        return len(text) + (len(query) if self._document_element.contains("query") else 0)
 
     def text_limit(self, query: str) -> int:
         """Return how many tokens of a text are read together with a query.
@@ -158,7 +160,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         shared = template.shared_ids[: len(tokens.ids) - 1]
         return Encoded(
             tokens.ids,
-            text_start=int(np.argmax(tokens.slots == NUMBERS["document"])) if read_count else len(tokens.ids),
+            text_start=int(np.argmax(tokens.slots == SLOT_NUMBERS["document"])) if read_count else len(tokens.ids),
             text_tokens=read_count,
             dropped_text_tokens=text_count - read_count,
             query_tokens=query_count,
@@ -168,20 +170,21 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         )
 
     def _template(self, query: str) -> _Template:
-        before = self._tokens(self._before, query)
-        after = self._tokens(self._after, query)
-        cut_before, cut_after = (_joined([self._without_excess(item) for item in part]) for part in (before, after))
+        """Return the prompt for a query, without those tokens of the query that exceed the prompt's limit."""
+        all_before = self._tokens(self._before, query)
+        all_after = self._tokens(self._after, query)
+        before = _joined([self._without_excess(tokens) for tokens in all_before])
+        after = _joined([self._without_excess(tokens) for tokens in all_after])
+        query_count = sum(tokens.count("query") for tokens in [*all_before, *all_after])
         probes = self._document_tokens([(query, text) for text in PROBES])
-        beginnings = [np.concatenate([cut_before.ids, probe.ids]) for probe in probes]
+        beginnings = [np.concatenate([before.ids, probe.ids]) for probe in probes]
         shared_count = min(_common_length(beginnings[0], ids) for ids in beginnings) if self._spec.shares_prefix else 0
         return _Template(
-            cut_before,
-            cut_after,
-            dropped_query_tokens=_joined([*before, *after]).count("query")
-            - cut_before.count("query")
-            - cut_after.count("query"),
+            before,
+            after,
+            dropped_query_tokens=query_count - before.count("query") - after.count("query"),
             shared_ids=beginnings[0][:shared_count],
-            fixed_count=len(beginnings[0]) - probes[0].count("document") + len(cut_after.ids),
+            fixed_count=len(beginnings[0]) - probes[0].count("document") + len(after.ids),
         )
 
     def _without_excess(self, tokens: _Tokens) -> _Tokens:
@@ -195,7 +198,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
     def _document_tokens(self, inputs: Sequence[tuple[str, str]]) -> list[_Tokens]:
         """Return the tokens of the element with the document, for each pair of a query and a document."""
         texts: list[dict[SlotName, str]] = [{"query": query, "document": text} for query, text in inputs]
-        return self._element_tokens([self._element] * len(inputs), texts)
+        return self._element_tokens([self._document_element] * len(inputs), texts)
 
     def _element_tokens(self, elements: Sequence[_Element], texts: Sequence[Mapping[SlotName, str]]) -> list[_Tokens]:
         if elements and elements[0].special_id is not None:
@@ -209,7 +212,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
 
     def _labelled(self, text: str, encoding: Any, spans: Sequence[tuple[int, int, int]]) -> _Tokens:
         ids, offsets = self._without_special_ids(text, encoding)
-        slots = np.full(len(ids), FIXED, np.int8)
+        slots = np.full(len(ids), NO_SLOT, np.int8)
         is_inside = np.zeros(len(ids), np.bool_)
         for start, end, number in spans:
             slots[(offsets[:, 0] < end) & (offsets[:, 1] > start)] = number
@@ -282,13 +285,17 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
 
 
 def _special_token(token_id: int) -> _Tokens:
-    return _Tokens(np.array([token_id], np.int32), np.array([FIXED], np.int8), np.array([False]))
+    return _Tokens(np.array([token_id], np.int32), np.array([NO_SLOT], np.int8), np.array([False]))
 
 
 def _joined(tokens: Sequence[_Tokens]) -> _Tokens:
     empty = _Tokens(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.bool_))
-    columns = zip(*((item.ids, item.slots, item.is_inside) for item in (empty, *tokens)), strict=True)
-    return _Tokens(*map(np.concatenate, columns))
+    items = [empty, *tokens]  # np.concatenate needs at least one array.
+    return _Tokens(
+        np.concatenate([item.ids for item in items]),
+        np.concatenate([item.slots for item in items]),
+        np.concatenate([item.is_inside for item in items]),
+    )
 
 
 def _cut(tokens: _Tokens, limit: int) -> _Tokens:
@@ -296,8 +303,8 @@ def _cut(tokens: _Tokens, limit: int) -> _Tokens:
     excess = len(tokens.ids) - limit
     if excess <= 0:
         return tokens
-    tail_count = len(tokens.ids) - int(np.flatnonzero(tokens.slots)[-1]) - 1
-    document = np.flatnonzero((tokens.slots == NUMBERS["document"]) & tokens.is_inside)
+    tail_count = len(tokens.ids) - int(np.flatnonzero(tokens.slots != NO_SLOT)[-1]) - 1
+    document = np.flatnonzero((tokens.slots == SLOT_NUMBERS["document"]) & tokens.is_inside)
     rest = tokens.selected(np.delete(np.arange(len(tokens.ids)), document[max(len(document) - excess, 0) :]))
     if len(rest.ids) <= limit:
         return rest
@@ -319,7 +326,7 @@ def _filled(parts: Sequence[Part], texts: Mapping[SlotName, str]) -> tuple[str, 
     for part in parts:
         if isinstance(part, Slot):
             filling = part.stripped(texts[part.name])
-            spans.append((len(text), len(text) + len(filling), NUMBERS[part.name]))
+            spans.append((len(text), len(text) + len(filling), SLOT_NUMBERS[part.name]))
             text += filling
         else:
             text += part

@@ -288,22 +288,27 @@ class LateInteraction(ModelScorer):
         if not is_added:
             damaged = yield _CallStep(functools.partial(self._damaged_indices, text_results, encodings), len(texts), waits)
             yield from self._compute(texts, damaged, encodings, reports_progress=False)  # they count as stored texts
-            yield _CallStep(lambda: _add(groups, self._group_scores(groups, encodings), encodings), len(texts), waits)
+            yield _CallStep(functools.partial(self._add, groups, encodings), len(texts), waits)
 
     def _add_undamaged(self, groups: Sequence[_Group], encodings: _TextEncodings) -> bool:
         """Compare the encodings and add the scores, or return False and add nothing if an encoding cannot be compared."""
+        buffers = encodings.buffers
         try:
-            raw_scores = self._group_scores(groups, encodings)
+            raw_scores = self._group_scores(groups, buffers)
         except ValueError:
             return False
         if not all(np.isfinite(scores).all() for scores in raw_scores):
             return False
-        _add(groups, raw_scores, encodings)
+        _add_scores(groups, raw_scores, buffers, encodings.computed_tokens)
         return True
 
-    def _group_scores(self, groups: Sequence[_Group], encodings: _TextEncodings) -> list[Array]:
-        """Return the raw scores of the texts of each group. Raises ValueError if an encoding cannot be compared."""
+    def _add(self, groups: Sequence[_Group], encodings: _TextEncodings) -> None:
+        """Compare the encodings and add the scores. Raises ValueError if an encoding cannot be compared."""
         buffers = encodings.buffers
+        _add_scores(groups, self._group_scores(groups, buffers), buffers, encodings.computed_tokens)
+
+    def _group_scores(self, groups: Sequence[_Group], buffers: Sequence[Buffer]) -> list[Array]:
+        """Return the raw scores of the texts of each group. Raises ValueError if an encoding cannot be compared."""
         return [self._raw_scores(result.query_encoding, buffers[positions]) for result, positions in groups]
 
     def _damaged_indices(self, text_results: Sequence[_QueryResults], encodings: _TextEncodings) -> list[int]:
@@ -451,11 +456,15 @@ def _groups(text_results: Sequence[_QueryResults]) -> list[_Group]:
     return groups
 
 
-def _add(groups: Sequence[_Group], raw_scores: Sequence[Array], encodings: _TextEncodings) -> None:
-    """Add the scores of each group to the results of its query."""
-    buffers = encodings.buffers
+def _add_scores(
+    groups: Sequence[_Group],
+    raw_scores: Sequence[Array],
+    buffers: Sequence[Buffer],
+    computed_tokens: Sequence[int | None],
+) -> None:
+    """Add the scores of each group, and the encodings and computed tokens of its texts, to the results of its query."""
     for (result, positions), scores in zip(groups, raw_scores, strict=True):
-        result.add(scores, buffers[positions], encodings.computed_tokens[positions])
+        result.add(scores, buffers[positions], computed_tokens[positions])
 
 
 def _check_options(encoding: str, pooling: int, score: str | None) -> None:

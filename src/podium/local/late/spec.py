@@ -50,9 +50,9 @@ OWN_MODEL_TYPE = "podium-late"
 # Any of these keys in config_sentence_transformers.json shows that PyLate wrote the file. PyLate expands queries unless
 # do_query_expansion is false.
 PYLATE_KEYS = (
-    *("query_length", "document_length", "query_expansion", "do_query_expansion", "attend_to_expansion_tokens"),
-    *("attend_to_mask_tokens", "query_prefix", "document_prefix", "skiplist_words"),
-)
+    "query_length", "document_length", "query_expansion", "do_query_expansion", "attend_to_expansion_tokens",
+    "attend_to_mask_tokens", "query_prefix", "document_prefix", "skiplist_words",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from podium.local.files.checkpoint import Array
 from podium.schedule import Helpers
 
 __all__ = [
+    "ARITHMETIC_VERSION",
     "NO_CORE",
     "Precision",
     "PrecisionOption",
@@ -33,6 +34,8 @@ RuntimeName = Literal["native", "onnx"]
 Precision = Literal["float32", "int8"]
 RuntimeOption = Literal["native", "onnx", "auto"]
 PrecisionOption = Literal["float32", "int8", "auto"]
+ARITHMETIC_VERSION = 2
+"""A part of the identity of scores and encodings. It changes with the native core's arithmetic, if only in the last bits."""
 ONNX_PACKAGES = ("onnxruntime", "onnx")  # those of the extra "onnx"
 NO_CORE = "there was no C++ compiler, or it failed; install one and then podium again"
 

@@ -28,7 +28,7 @@ FIELDS = (
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    (ranking,) = rankings
+    (ranking,) = rankings  # a request has one query
     return {
         "id": request_id,
         "object": "list",

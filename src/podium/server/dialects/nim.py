@@ -55,7 +55,7 @@ FIELDS = (
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    (ranking,) = rankings
+    (ranking,) = rankings  # a request has one query
     return {
         "rankings": [{"index": result.index, "logit": as_logit(result.score, ranking.score_kind)} for result in ranking],
         "usage": token_usage(rankings),

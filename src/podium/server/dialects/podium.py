@@ -25,7 +25,7 @@ from podium.types import Ranking, ScoreKind
 
 __all__ = ["DIALECT"]
 
-MAX_AMOUNT = 10**9  # of milliseconds, about twelve days; the server's own time limit is shorter
+MAX_AMOUNT = 10**9  # the maximum of budget_ms, about twelve days, and of max_cost
 
 
 def _name_list(value: Any) -> list[str] | None:
@@ -47,6 +47,7 @@ NAME_OR_NAMES = Kind(
 
 
 def _amount(value: Any) -> float:
+    """Return a number above 0, at most MAX_AMOUNT."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_AMOUNT:
         raise ValueError
     return float(value)
@@ -120,7 +121,7 @@ FIELDS = (
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
     """Return the ranking as JSON. In each result, `text` is the complete text of the document, null if it has none."""
-    (ranking,) = rankings
+    (ranking,) = rankings  # a request has one query
     body = ranking.to_dict()
     for result, text in zip(body["results"], call.result_texts, strict=True):
         result["text"] = text

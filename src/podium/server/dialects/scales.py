@@ -14,7 +14,7 @@ def as_sigmoid(score: float, kind: ScoreKind) -> float:
 
 
 def as_logit(score: float, kind: ScoreKind) -> float:
-    """Return the logit of a score between 0 and 1, and any other score unchanged."""
+    """Return the logit of a sigmoid or a probability, and any other score unchanged."""
     if kind not in ("sigmoid", "probability"):
         return score
     nearest = min(max(score, 1e-300), 1 - 2**-53)  # for 0 and 1, which have no finite logit, the nearest numbers that have one

@@ -31,7 +31,7 @@ FIELDS = (
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> list[dict[str, Any]]:
-    (ranking,) = rankings
+    (ranking,) = rankings  # a request has one query
     convert_score = as_logit if call.as_logits else as_sigmoid
     results = []
     for result in ranking:

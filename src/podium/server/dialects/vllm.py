@@ -83,7 +83,7 @@ def call_for_pairs(first_texts: list[str], second_texts: list[str], **options: A
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    scores = [0.0] * call.document_count
+    scores = [0.0] * call.document_count  # in the order of the pairs in the request
     for positions, ranking in zip(call.extra, rankings, strict=True):
         for result in ranking:
             scores[positions[result.index]] = result.score

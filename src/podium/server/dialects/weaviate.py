@@ -25,7 +25,7 @@ FIELDS = (
 
 
 def reply(call: Call, rankings: Sequence[Ranking], request_id: str) -> dict[str, Any]:
-    (ranking,) = rankings
+    (ranking,) = rankings  # a request has one query
     in_request_order = sorted(ranking, key=lambda result: result.index)
     return {"scores": [{"document": as_json(result.document), "score": result.score} for result in in_request_order]}
 

@@ -97,6 +97,7 @@ def _rerank_operation(dialects: Sequence[Dialect], needs_key: bool) -> dict[str,
 
 
 def _operation(title: str, body_schema: Schema, reply_schema: Schema, dialect: Dialect, needs_key: bool) -> dict[str, Any]:
+    """Return an operation with a body. Its errors are in the format of `dialect`."""
     possible = (*ERROR_DESCRIPTIONS, 422)  # 422 is the status of an invalid request in some dialects
     impossible = ORIGIN_STATUSES if needs_key else KEY_STATUSES
     statuses = [status for status in possible if status not in impossible]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
@@ -22,7 +23,7 @@ from podium.scorers import as_scorer
 from podium.server.dialects import dialect_of
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.endpoints.requests import Record, json_response
-from podium.server.endpoints.sizes import call_bytes, character_counts
+from podium.server.endpoints.sizes import call_bytes, character_counts, token_bytes
 from podium.server.http.bodies import Body, Disconnected, parse_body, read_body
 from podium.server.http.memory import request_memory
 from podium.server.settings import Settings
@@ -36,7 +37,7 @@ MAX_MODEL_NAME = 200  # maximum number of characters
 MAX_INSTRUCTION = 4_000  # maximum number of characters; every text is read with it
 MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
 CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
-BYTES_PER_CHARACTER = 4  # of a text in memory, at most
+MAX_BYTES_PER_CHARACTER = 4  # of a string in memory
 MAX_CONCURRENT_QUESTIONS = 8  # the limit for one request, so that questions of other requests are also ranked
 
 Value = TypeVar("Value")
@@ -56,33 +57,42 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     rank_by = checked_fields(call.rank_by or (reranker.rank_by if _has_records(call) else None))
     # The fields may come from the reranker. The call gets them, because some replies contain the texts of these fields.
     call = replace(call, rank_by=None if rank_by is None else list(rank_by))
-    request_memory(request).grow(await off_loop(body.is_large, call_bytes, call, body))
+    memory = request_memory(request)
+    memory.grow(await off_loop(body.is_large, call_bytes, call, body))
+    memory.grow(token_bytes(call, counts, as_scorer(reranker.scorer).max_length or 0))  # Hosted models have no tokens here.
     if call.explain:
         _check_explained(call)
-        request_memory(request).grow(BYTES_PER_CHARACTER * MOST_PARTS * sum(counts))
+        memory.grow(MAX_BYTES_PER_CHARACTER * MOST_PARTS * sum(counts))
     reranker = reranker.with_instruction(call.instruction)
     if call.passages:
         reranker = _with_passages(reranker)
     is_only_model = len(state.models.distinct_rerankers) == 1
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
-
-        async def ranked() -> tuple[Sequence[Ranking], list[str | None], Explanation | None]:
-            rankings = await _rankings(reranker, call, counts)
-            texts = await _result_texts(call, rankings[0]) if dialect.returns_texts else []
-            return rankings, texts, await _explanation(reranker, call) if call.explain else None
-
-        rankings, texts, explanation = await within_time_limit(ranked, request, state.settings)
+        rankings, call = await within_time_limit(
+            functools.partial(_ranked_call, reranker, call, counts, returns_texts=dialect.returns_texts),
+            request,
+            state.settings,
+        )
     truncated_count = _count_rankings(state, record, call, rankings)
     if truncated_count and not call.truncate:
         problem = f"{truncated_count} documents are longer than the model reads"
         raise Refusal(400, f"{problem}, and the request does not allow truncation; shorten them, or allow it")
 
     is_large = body.is_large or call.document_count > MANY_DOCUMENTS
-    call = replace(call, result_texts=texts, explanation=explanation)
     response = await off_loop(is_large, lambda: json_response(dialect.reply_body(call, rankings, record.id)))
     if truncated_count:
         response.headers["x-podium-truncated"] = str(truncated_count)
     return response
+
+
+async def _ranked_call(
+    reranker: Reranker, call: Call, counts: Sequence[int], *, returns_texts: bool
+) -> tuple[Sequence[Ranking], Call]:
+    """Return the ranking of each question, and the call with the texts of the results and the explanation, if it needs them."""
+    rankings = await _rankings(reranker, call, counts)
+    texts = await _result_texts(call, rankings[0]) if returns_texts else []
+    explanation = await _explanation(reranker, call) if call.explain else None
+    return rankings, replace(call, result_texts=texts, explanation=explanation)
 
 
 def _with_passages(reranker: Reranker) -> Reranker:

@@ -14,12 +14,13 @@ from podium.documents import TEXT_KEYS
 from podium.server.dialects.call import Call, Question, Refusal
 from podium.server.http.bodies import Body
 
-__all__ = ["Size", "call_bytes", "character_counts", "document_size"]
+__all__ = ["Size", "call_bytes", "character_counts", "document_size", "token_bytes"]
 
 NUMBER_CHARACTERS = 4  # average number of characters of a number, boolean or null
 UNCOUNTED_INDENTATION = 4  # the first spaces of a line, which are few in usual documents
 LINE_BREAKS = "\n\r\x85\u2028\u2029"  # YAML indents the text after each of these characters
 YAML_BYTES_PER_VALUE = 450  # memory while a document is converted to YAML, measured with CSafeDumper
+BYTES_PER_TOKEN = 8  # the id of a token, and its segment
 REPLY_BYTES_PER_DOCUMENT = 400  # the size of a result without its document and text
 
 
@@ -87,6 +88,18 @@ def call_bytes(call: Call, body: Body) -> int:
         # text can be three times as large as in memory, because of escapes.
         reply_bytes += body.escaped_size + max(body.escaped_size, 3 * text_bytes)
     return text_bytes + conversion_bytes + 2 * reply_bytes  # the reply is in memory as a string and as bytes
+
+
+def token_bytes(call: Call, counts: Sequence[int], max_length: int) -> int:
+    """Return an upper bound for the memory of the tokens of all pairs, which a model has at the same time, in bytes.
+
+    A pair has the tokens of its query, and at most `max_length`. `counts` are the numbers of characters of the questions.
+    """
+    token_count = 0
+    for question, character_count in zip(call.questions, counts, strict=True):
+        document_count = len(question.documents)
+        token_count += min(document_count * max_length, document_count * len(question.query) + character_count)
+    return BYTES_PER_TOKEN * token_count
 
 
 def _character_count(question: Question, max_characters: int) -> int:

@@ -46,15 +46,18 @@ def _is_address(name: str) -> bool:
 
 
 def _is_own_host(host: str, settings: Settings) -> bool:
-    """Whether no stranger can own this host: it is an address, a name without a dot, or a name in the settings or the system.
+    """Whether a host cannot be a foreign site: it is an address, a name without a dot, or a name of this server or machine.
 
-    Always True if the settings allow every host (`*`), unless `host` is malformed. Then this raises Refusal.
+    If the settings allow every host (`*`), it is. Raises Refusal if `host` is malformed.
     """
     if not (match := _HOST.fullmatch(host)):
         raise Refusal(400, "the Host header is not a host name or an address")
     name = match[1].strip("[]").rstrip(".").lower()
     own_names = {settings.host.lower(), socket.gethostname().lower(), *map(str.lower, settings.allowed_hosts)}
-    return ("." not in name and ":" not in name) or name in own_names or "*" in own_names or _is_address(name)
+    if name in own_names or "*" in own_names:
+        return True
+    has_no_domain = "." not in name and ":" not in name
+    return has_no_domain or _is_address(name)
 
 
 def _is_own_origin(origin: str, host: str, headers: Mapping[str, str], settings: Settings) -> bool:

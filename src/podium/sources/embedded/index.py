@@ -105,7 +105,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         self._identity = IndexIdentity(path, description)
         self._vectors = Generations(path, len(description.probe)) if description.probe else None
         self._encodings = IndexEncodings(path, self.text_fields)
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         checked_filter(filter)
         self.filter = filter
         renew_after_fork(self)
@@ -183,7 +183,7 @@ class EmbeddedIndex(HybridSource[_Request]):
 
     def renew(self) -> None:
         """Replace the lock in a forked process, because a thread of the parent may have held it."""
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self._texts.renew()
 
     def __repr__(self) -> str:
@@ -244,7 +244,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         # Of the stored documents, because JSON converts values that filters should find, such as members of an Enum.
         terms = [filter_terms(self._document(content)) for content in stored]
         texts = [self._searched_texts(document, number) for number, document in enumerate(documents)]
-        with self._writing:
+        with self._write_lock:
             with self._writer() as writer:
                 # The writer keeps other processes from compacting the encodings, which would remove these.
                 if keep is not None:
@@ -262,7 +262,7 @@ class EmbeddedIndex(HybridSource[_Request]):
     def delete(self, ids: Iterable[str]) -> int:
         """Delete documents in one commit, and return how many existed. Raises SourceError while another process writes."""
         unique_ids = sorted(set(checked_ids(ids)))
-        with self._writing:
+        with self._write_lock:
             count = len(self._snapshot().documents(unique_ids))
             with self._writer() as writer:
                 for document_id in unique_ids:
@@ -276,7 +276,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         writes.
         """
         stored = [self._stored_json(document, number) for number, document in enumerate(checked_documents(documents))]
-        with self._writing, self.locked():
+        with self._write_lock, self.locked():
             return self._encodings.add(list(map(self._document, stored)), reranker)
 
     def compact(self) -> None:
@@ -286,7 +286,7 @@ class EmbeddedIndex(HybridSource[_Request]):
         is built again, which can take minutes. Searches go on meanwhile, also in other processes. Raises SourceError while
         another process writes, or if vectors are damaged or the disk is full; then no vector is deleted.
         """
-        with self._writing, self.locked():
+        with self._write_lock, self.locked():
             snapshot = self._snapshot()
             self._encodings.compact([self._document(content) for content in batch] for batch in snapshot.all_documents())
             if self._vectors is not None:

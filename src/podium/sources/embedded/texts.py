@@ -71,10 +71,10 @@ class Texts:
         self._weights = [1.0] if description.fields is None else list(description.fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
         self._mirror: _Mirror | None = None
-        self._commits = 0  # how many commits this object made; no other object can write to an index in memory
+        self._write_count = 0  # how many writers this object had; no other object can write to an index in memory
         self._loaded_state: bytes | int | None = None
         self._segment_files: frozenset[FileIdentity] = frozenset()  # the files of the loaded commit
-        self._reloading = threading.Lock()
+        self._reload_lock = threading.Lock()
         with typed_errors(path):
             self._analyzer = _analyzer(description.language)
             if self._folder is None or create:
@@ -88,7 +88,7 @@ class Texts:
 
     def renew(self) -> None:
         """After a fork, replace the lock that a thread of the parent may have held, and close the parent's locks on files."""
-        self._reloading = threading.Lock()
+        self._reload_lock = threading.Lock()
         if self._folder is not None:
             _close_locks(self._folder)
 
@@ -97,7 +97,7 @@ class Texts:
         with typed_errors(self._path):
             state = self._state()
             if state != self._loaded_state or not self._are_files_unchanged():
-                with self._reloading:
+                with self._reload_lock:
                     self._check_files()
                     with no_fork:
                         self._index.reload()
@@ -112,7 +112,7 @@ class Texts:
 
     def _state(self) -> bytes | int:
         """Return a value that changes with every commit."""
-        return self._commits if self._folder is None else _meta(self._folder)
+        return self._write_count if self._folder is None else _meta(self._folder)
 
     def _are_files_unchanged(self) -> bool:
         """Whether the mapped files are as they were when they were checked. Reading a truncated file ends the process."""
@@ -142,7 +142,7 @@ class Texts:
                 writer.rollback()
             raise
         finally:
-            self._commits += 1
+            self._write_count += 1
             with typed_errors(self._path):
                 writer.wait_merging_threads()  # This also releases the writer's lock.
 

@@ -162,12 +162,14 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
         results = [_mapping(result) for result in _mapping(reply).get("results", ())]
         rows = [(result["id"], result["score"] if scored else None, result.get("extra_attributes")) for result in results]
     else:
-        part_count = 3 if scored else 2  # the total comes first, then the key, the score and the fields of each document
-        if len(reply) % part_count != 1:
+        # The total comes first, then the key, the score and the fields of each document.
+        _, *values = reply
+        values_per_document = 3 if scored else 2
+        if len(values) % values_per_document:
             raise ValueError(f"{len(reply)} parts")
-        rows = [
-            (reply[i], reply[i + 1] if scored else None, reply[i + part_count - 1]) for i in range(1, len(reply), part_count)
-        ]
+        keys = values[::values_per_document]
+        scores = values[1::values_per_document] if scored else [None] * len(keys)
+        rows = list(zip(keys, scores, values[values_per_document - 1 :: values_per_document], strict=True))
     documents = [
         RawDocument(as_string(key), None if score is None else _number(score), _mapping(fields))
         for key, score, fields in rows
