@@ -55,6 +55,21 @@ DOCS = ROOT / "docs"
 NOTEBOOK = DOCS / "guide.ipynb"
 BENCHMARK_RESULTS = DOCS / "benchmark.json"
 SERVING_RESULTS = DOCS / "serve.json"
+SIZES = DOCS / "sizes.json"
+EXTRAS = {
+    "onnx": 'models that contain only `onnx/model.onnx`, `runtime="onnx"`, and all models if there was no C++ compiler',
+    "index": "`EmbeddedIndex`: full-text and vector search in your process, [Search, then rerank](search.md)",
+    "redis": "`RedisSource`: search on Redis, and caches that processes share",
+    "serve": "`podium serve`, [Serve](serving.md)",
+    "eval": "`podium eval`, `compare`, `calibrate` and `tune`, [Evaluate](evaluation.md)",
+    "batch": "`podium batch`: Parquet, Arrow and files on object stores, [Batch jobs](batch.md)",
+    "ray": "`podium batch --engine ray`",
+    "parquet": "documents from Parquet files",
+    "decoders": "language models whose prompt is a chat template, [When to use a language model](decoders.md)",
+    "multilingual": "`podium-multi`, the model for a hundred languages, which is not published yet",
+    "all": "all of them, except `multilingual`",
+}
+"""The name of an extra → what it is for, with links from docs/install.md."""
 SCREENSHOT = DOCS / "playground.png"
 CARD = ROOT / "src" / "podium" / "bundled" / "podium-mini" / "README.md"
 
@@ -139,6 +154,29 @@ def served(_: str) -> str:
     return str(json.loads(SERVING_RESULTS.read_text(encoding="utf-8"))["table"])
 
 
+def extras(_: str) -> str:
+    """Return the table of extras, with the sizes that bench/sizes.py measured."""
+    sizes = json.loads(SIZES.read_text(encoding="utf-8"))
+    rows = [("none", f"{sizes['total_mb']:.0f} MB", "models on this machine, hosted APIs, compositions, and the command line")]
+    for name, purpose in EXTRAS.items():
+        size = sizes["extras_mb"].get(name)
+        rows.append((f"`{name}`", "–" if size is None else f"+ {size:.0f} MB", purpose))
+    return table(("extra", "installed size", "what it is for"), rows)
+
+
+def extra_sizes(_: str) -> str:
+    """Return the sizes in that table as a sentence."""
+    sizes = json.loads(SIZES.read_text(encoding="utf-8"))
+    extras = ", ".join(f"`{name}` {size:.0f}" for name, size in sizes["extras_mb"].items())
+    return f"Without extras it takes {sizes['total_mb']:.0f} MB; these are added, in MB: {extras}."
+
+
+def contents(_: str) -> str:
+    """Return what an installation without extras contains."""
+    sizes = json.loads(SIZES.read_text(encoding="utf-8"))
+    return table(("package", "MB"), [(f"`{name}`", f"{size:.1f}") for name, size in sizes["packages_mb"].items()])
+
+
 def deployment(name: str) -> str:
     """Return a file in the folder deploy as a YAML block."""
     return f"{FENCE}yaml\n{(ROOT / 'deploy' / name).read_text(encoding='utf-8')}{FENCE}"
@@ -172,6 +210,9 @@ PARTS: dict[str, Callable[[str], str]] = {
     "measured": measured,
     "quality": quality,
     "served": served,
+    "extras": extras,
+    "extra-sizes": extra_sizes,
+    "contents": contents,
     "commands": lambda _: commands(),
     "http": lambda _: http_paths(),
     "variables": lambda _: variables(),
