@@ -39,7 +39,7 @@ CONVERSIONS = {
 }
 """The ending of a format that is not supported → how to convert such a file."""
 MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""The first bytes of a file → its format, which is not supported. They are compared if the file's ending is unknown."""
+"""The first bytes of a file → its format, which is not supported. They are compared if the ending is unknown or missing."""
 
 
 @dataclass(frozen=True, slots=True)

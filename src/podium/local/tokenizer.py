@@ -276,9 +276,12 @@ def load_tokenizer(folder: Path) -> FastTokenizer:
 
 
 def _load(folder: Path) -> tuple[FastTokenizer, PieceSplitter | None]:
-    """Load tokenizer.json, or else vocab.txt. Raises ModelNotFound without both, ModelError or UnsupportedModel for others.
+    """Load tokenizer.json, or vocab.txt if there is none.
 
     Also return the splitter of the words that the tokenizer returns, if the vocabulary is in a separate file.
+
+    Raises ModelNotFound if there is neither file, ModelError for a damaged one, and UnsupportedModel for rules that can make a
+    text much longer.
     """
     file = folder / "tokenizer.json"
     if file.is_file():
