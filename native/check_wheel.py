@@ -10,18 +10,20 @@ import sys
 import zipfile
 from pathlib import Path
 
-NAME = re.compile(r"podium-[\w.]+-cp310-abi3-(?P<platform>\w+)\.whl")
-CORE = re.compile(r"podium/_native(\.abi3\.so|\.pyd)")
+# A wheel can have several platforms, such as manylinux_2_27_x86_64.manylinux_2_28_x86_64.
+PLATFORM = r"(manylinux\w+_|linux_)(x86_64|aarch64)|macosx_\d+_\d+_(x86_64|arm64)|win_amd64"
+NAME = re.compile(rf"podium-[\w.]+-cp310-abi3-({PLATFORM})(\.({PLATFORM}))*\.whl")
 
 
 def problems(wheel: Path) -> list[str]:
     """Return what is wrong with a wheel. A wheel without the core would replace one that has it, without an error."""
     errors = []
     if not NAME.fullmatch(wheel.name):
-        errors.append("its name is not podium-VERSION-cp310-abi3-PLATFORM.whl")
+        errors.append("its name is not podium-VERSION-cp310-abi3-PLATFORM.whl, with a platform for which podium is published")
     names = zipfile.ZipFile(wheel).namelist()
-    if not any(CORE.fullmatch(name) for name in names):
-        errors.append("it has no podium/_native")
+    core = "podium/_native.pyd" if wheel.stem.endswith("win_amd64") else "podium/_native.abi3.so"
+    if core not in names:
+        errors.append(f"it has no {core}")
     if "podium/bundled/podium-mini/config.json" not in names:
         errors.append("it has no podium-mini")
     return errors
