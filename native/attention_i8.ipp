@@ -314,8 +314,8 @@ void attend_head_i8(const AttentionShape& shape, const float* q, std::size_t q_s
         multiply_i8(width, 2 * rows, weights, memory.capacity, quads, first_values, 4 * width, store_sums);
         for (std::size_t i = 0; i < rows; ++i)
             for (std::size_t c = 0; c < shape.head_size; c += LANES) {
-                Floats result = load(sums + i * width + c) * (load(value_scales + c) * factors[i]);
-                if (factors[i] != 0.0f) result += load(centers + c);
+                const Floats center = factors[i] != 0.0f ? load(centers + c) : broadcast(0.0f);
+                const Floats result = multiply_add(load(sums + i * width + c), load(value_scales + c) * factors[i], center);
                 float* target = y + i * y_stride + c;
                 if (c + LANES <= shape.head_size)
                     store(target, result);
