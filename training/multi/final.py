@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from hidden import QUERY_TOKENS
-from model import PASSAGE_TOKENS, HiddenRows, Late
+from model import TRAINED_TOKENS, HiddenRows, Late
 
 TOKENS_PER_BATCH = 2048
 
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="the folder in which hidden.py wrote its files")
     arguments = parser.parse_args()
     base = Late(arguments.base, torch.zeros(1))
-    for kind, max_tokens in (("queries", QUERY_TOKENS), ("passages", PASSAGE_TOKENS)):
+    for kind, max_tokens in (("queries", QUERY_TOKENS), ("passages", TRAINED_TOKENS)):
         write_final_rows(base, arguments.work / kind, arguments.work / f"final-{kind}", max_tokens)
 
 

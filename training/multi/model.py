@@ -20,7 +20,7 @@ K1 = 1.2
 B = 0.4
 USUAL_TOKENS = 130.0
 DIMENSIONS = 128
-PASSAGE_TOKENS = 112  # the number of a passage's tokens that are trained on
+TRAINED_TOKENS = 112  # of a passage
 # How many tokens stand before a text's own: <s> and those of the prompt.
 QUERY_START = 4
 PASSAGE_START = 3

@@ -20,7 +20,7 @@ import numpy as np
 import tables
 import torch
 from hidden import QUERY_TOKENS
-from model import DIMENSIONS, PASSAGE_START, PASSAGE_TOKENS, QUERY_START, HiddenRows, Late, means, own_tokens, shared_words
+from model import DIMENSIONS, PASSAGE_START, QUERY_START, TRAINED_TOKENS, HiddenRows, Late, means, own_tokens, shared_words
 from torch import Tensor
 from torch.nn import functional
 
@@ -191,9 +191,9 @@ def _hard_negatives(material: Material, query: int, generator: random.Random) ->
 def losses_of(model: Late, material: Material, batch: Batch) -> dict[str, Tensor]:
     """Return the losses of a batch, in which each query and each passage is compared with all passages."""
     queries = material.queries.batch(batch.queries, QUERY_TOKENS)
-    passages = material.passages.batch(batch.passages, PASSAGE_TOKENS)
+    passages = material.passages.batch(batch.passages, TRAINED_TOKENS)
     base_queries = material.base_queries.batch(batch.queries, QUERY_TOKENS)
-    base_passages = material.base_passages.batch(batch.passages, PASSAGE_TOKENS)
+    base_passages = material.base_passages.batch(batch.passages, TRAINED_TOKENS)
     with torch.no_grad():
         targets = _targets(model, material, batch, base_queries, base_passages)
         passage_targets = _passage_targets(material, batch, means(base_passages))
@@ -244,7 +244,7 @@ def principal_axes(material: Material) -> Tensor:
     for seed in range(12):
         for hidden_rows, start, length in (
             (material.base_queries, QUERY_START, QUERY_TOKENS),
-            (material.base_passages, PASSAGE_START, PASSAGE_TOKENS),
+            (material.base_passages, PASSAGE_START, TRAINED_TOKENS),
         ):
             indices = random.Random(seed).sample(range(len(hidden_rows)), 16)
             _, mask, rows = hidden_rows.batch(indices, length)
