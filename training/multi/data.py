@@ -39,15 +39,15 @@ class Source:
 
 
 SOURCES = (
-    Source("scifact-train", "CC BY 4.0, ODC-By", generated_share=0.5),
-    Source("pubmedqa-pqal", "MIT", generated_share=0.5),
-    Source("covid-qa", "Apache-2.0", generated_share=0.3),
-    Source("afriqa-train-dev", "CC BY 4.0", query="query_en", generated_share=0.3),
-    Source("afriqa-train-dev", "CC BY 4.0", max_pairs=900, is_english=False),
-    Source("medquad", "CC BY 4.0", max_pairs=2500, generated_share=0.15, rate=0.6),
-    Source("covid-faq", "texts of public bodies, in an Apache-2.0 repository", max_pairs=900, is_english=False, rate=0.8),
+    Source("scifact-train", "CC BY 4.0, ODC-By", generated_share=0.2),
+    Source("pubmedqa-pqal", "MIT", max_pairs=700, generated_share=0.2),
+    Source("covid-qa", "Apache-2.0", max_pairs=700),
+    Source("afriqa-train-dev", "CC BY 4.0", query="query_en", max_pairs=900),
+    Source("afriqa-train-dev", "CC BY 4.0", max_pairs=900, is_english=False, rate=0.7),
+    Source("medquad", "CC BY 4.0", max_pairs=600),
+    Source("arxiv", "CC0 1.0", max_pairs=1440, generated_share=0.2),
 )
-"""Not used: qed-dev (CC BY-SA), selqa-dev (no licence)."""
+"""Not used: covid-faq (texts of public bodies, without a licence), qed-dev (CC BY-SA), selqa-dev (no licence)."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Write the trained weights as a folder that podium loads.
 
-    python training/multi/export.py --work WORK --base BASE --out FOLDER --share 0.5
+    python training/multi/export.py --work WORK --base BASE --out FOLDER [--share 0.5]
 
 The upper layers are averaged with those of the base (Wortsman et al. 2022, arXiv 2109.01903): with `--share 0` they are those
 of the base, with `--share 1` the trained ones. Weights are stored as float16, tables as float32.
@@ -25,7 +25,7 @@ SHAPE = (
     *("hidden_act", "hidden_size", "intermediate_size", "layer_norm_eps", "max_position_embeddings"),
     *("num_attention_heads", "num_hidden_layers", "type_vocab_size", "vocab_size", "pad_token_id"),
 )
-COEFFICIENTS = (1.0, 1.5, 0.04, 0.0)  # of cosine, matches, words and runs, as choose.py found them
+COEFFICIENTS = (1.0, 1.0, 0.04, 0.0)  # of cosine, matches, words and runs, as choose.py found them
 
 
 def main() -> None:
@@ -33,10 +33,10 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--share", type=float, default=1.0, help="of the trained weights")
+    parser.add_argument("--share", type=float, default=0.5, help="of the trained weights")
     parser.add_argument("--coefficients", type=float, nargs=4, default=COEFFICIENTS, help="of cosine, matches, words and runs")
-    parser.add_argument("--scale", type=float, default=11.31, help="scale of the logit")
-    parser.add_argument("--offset", type=float, default=-22.82)
+    parser.add_argument("--scale", type=float, default=17.09, help="scale of the logit")
+    parser.add_argument("--offset", type=float, default=-28.40)
     arguments = parser.parse_args()
     state = torch.load(arguments.work / "kept.pt", weights_only=True)["model"]
     trained = {name: tensor.float().numpy() for name, tensor in state.items()}

@@ -3,7 +3,7 @@
     python training/multi/hidden.py --pairs PAIRS --base BASE --teacher TEACHER --work WORK
 
 The frozen layers run once per text, in int8 on podium's native core; training then computes only the layers above them. The
-teacher is all-MiniLM-L6-v2. Files that exist are not computed again.
+teacher is all-mpnet-base-v2. Files that exist are not computed again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import data
 import numpy as np
 from safetensors.numpy import load_file, save_file
+from teacher import Teacher
 
-import podium
 from podium.local.build import load
 from podium.local.files.folder import from_folder
 from podium.local.late.mini import Mini
@@ -30,7 +30,7 @@ FROZEN_LAYERS = 8
 QUERY_PROMPT, TEXT_PROMPT = "query: ", "passage: "
 QUERY_TOKENS = 48
 PASSAGE_TOKENS = 144
-TEACHER_TOKENS = 160
+TEACHER_TOKENS = 104  # of a passage; about as many words as are trained on
 BATCH = 128
 
 
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=Path, required=True, help="the folder with one folder per source")
     parser.add_argument("--base", type=Path, required=True, help="the folder that base.py wrote")
-    parser.add_argument("--teacher", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--teacher", type=Path, required=True, help="sentence-transformers/all-mpnet-base-v2")
     parser.add_argument("--work", type=Path, required=True, help="the folder for the results of each stage")
     arguments = parser.parse_args()
     work: Path = arguments.work
@@ -48,9 +48,9 @@ def main() -> None:
     write_rows(frozen, [QUERY_PROMPT + query for query in pairs.queries], work / "queries", QUERY_TOKENS)
     write_rows(frozen, [TEXT_PROMPT + passage for passage in pairs.passages], work / "passages", PASSAGE_TOKENS)
     if not (work / "teacher.npz").exists():
-        embedder = podium.Embedder(arguments.teacher, precision="int8", max_length=TEACHER_TOKENS)
-        vectors = {"queries": embedder.embed_documents(pairs.queries), "passages": embedder.embed_documents(pairs.passages)}
-        np.savez(work / "teacher.npz", **vectors)
+        teacher = Teacher(arguments.teacher)
+        queries = teacher.embed(pairs.queries, QUERY_TOKENS)
+        np.savez(work / "teacher.npz", queries=queries, passages=teacher.embed(pairs.passages, TEACHER_TOKENS))
 
 
 def _frozen_layers(base: Path, out: Path) -> Path:

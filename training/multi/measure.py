@@ -1,13 +1,13 @@
 """Write the tables of the model card: nDCG@10 of systems that rank the same candidates, with intervals.
 
-    python training/multi/measure.py --model FOLDER --previous FOLDER --teacher TEACHER --base BASE \\
+    python training/multi/measure.py --model FOLDER --previous FOLDER --minilm MINILM --base BASE \\
         --collections DATA --languages XQUAD --work WORK --out docs/measured.md
 
 The candidates are BM25's first 100 documents, or the collection's own. On the languages, all paragraphs of the pool are ranked.
 The script does what `podium eval` does, for many folders and more systems. Every run is stored in WORK, so that the same
 command continues after an interruption.
 
-Systems: BM25; cosine, that of the teacher (all-MiniLM-L6-v2); sum and mixed, two fusions of both (the sum of z-scores, and 0.3
+Systems: BM25; cosine, that of all-MiniLM-L6-v2; sum and mixed, two fusions of both (the sum of z-scores, and 0.3
 BM25 + 0.7 cosine, each scaled to 0–1); base, the cosine of the base model; previous, the previous model; new, the model; and
 new + BM25, their fusion by `podium.Fused`.
 """
@@ -125,7 +125,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--previous", type=Path, required=True, help="the model that it replaces")
-    parser.add_argument("--teacher", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
+    parser.add_argument("--minilm", type=Path, required=True, help="sentence-transformers/all-MiniLM-L6-v2")
     parser.add_argument("--base", type=Path, help="also measure the base's cosine")
     parser.add_argument("--collections", type=Path, required=True)
     parser.add_argument("--languages", type=Path, help="a folder with xquad.LANGUAGE.json")
@@ -180,7 +180,7 @@ def _measured(collection: Collection, runs: Runs, arguments: argparse.Namespace)
             return first_stage_run(collection, stage, CANDIDATES, lambda count: None).run
 
     candidates = runs.stored(collection, "BM25", bm25)
-    systems = {"cosine": runs.cosine(collection, candidates, "cosine", arguments.teacher, ("", ""))}
+    systems = {"cosine": runs.cosine(collection, candidates, "cosine", arguments.minilm, ("", ""))}
     systems["sum"] = fused(candidates, systems["cosine"], _standardised, 0.5)
     systems["mixed"] = fused(candidates, systems["cosine"], _scaled, 1 - TEXT_WEIGHT)
     if arguments.base:
@@ -196,7 +196,7 @@ def _measured(collection: Collection, runs: Runs, arguments: argparse.Namespace)
 def _measured_language(collection: Collection, runs: Runs, arguments: argparse.Namespace) -> Measurement:
     pool = {query_id: dict.fromkeys(collection.documents, 0.0) for query_id in collection.queries}
     systems = {
-        "cosine": runs.cosine(collection, pool, "cosine", arguments.teacher, ("", "")),
+        "cosine": runs.cosine(collection, pool, "cosine", arguments.minilm, ("", "")),
         "base": runs.cosine(collection, pool, "base", arguments.base, (QUERY_PROMPT, TEXT_PROMPT)),
         "previous": runs.reranked(collection, pool, "previous", arguments.previous),
         "new": runs.reranked(collection, pool, "new", arguments.model),

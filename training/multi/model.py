@@ -20,6 +20,7 @@ K1 = 1.2
 B = 0.4
 USUAL_TOKENS = 130.0
 DIMENSIONS = 128
+TRAINED_TOKENS = 112  # of a passage
 # How many tokens stand before a text's own: <s> and those of the prompt.
 QUERY_START = 4
 PASSAGE_START = 3
@@ -40,6 +41,10 @@ class HiddenRows:
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return np.diff(self._offsets)
 
     def batch(self, indices: Sequence[int], max_tokens: int) -> Texts:
         """Return some texts, of which at most `max_tokens` tokens are read."""
@@ -84,22 +89,32 @@ class Late(nn.Module):
                 rows = result[0] if isinstance(result, tuple) else result
         return ids, mask, rows.float()
 
-    def best_matches(self, queries: Texts, passages: Texts, projection: nn.Module | None = None) -> Tensor:
+    def best_matches(self, queries: Texts, passages: Texts) -> Tensor:
         """Return the mean of the best cosines of a query's tokens with a token of the passage, weighted by importance."""
-        projection = projection or self.projection
-        query_ids, query_mask, query_rows = queries
-        _, passage_mask, passage_rows = passages
-        query_own = own_tokens(query_mask, QUERY_START)
-        passage_own = own_tokens(passage_mask, PASSAGE_START)
-        cosines = torch.einsum(
-            "qad,pbd->qpab",
-            functional.normalize(projection(query_rows), dim=-1),
-            functional.normalize(projection(passage_rows), dim=-1),
-        )
-        best = (cosines - 2 * (1 - passage_own)[None, :, None]).amax(-1)
-        importance = self.importance(query_rows)[..., 0] + self.token_importance[query_ids]
-        weights = importance.masked_fill(query_own == 0, -1e9).softmax(-1)
-        return (best * weights[:, None]).sum(-1)
+        importance = self.importance(queries[2])[..., 0] + self.token_importance[queries[0]]
+        return best_matches(_projected(queries, self.projection), _projected(passages, self.projection), importance)
+
+    def base_matches(self, queries: Texts, passages: Texts) -> Tensor:
+        """Return the best matches of rows of the base, which are not projected, with the importance of the table only."""
+        return best_matches(queries, passages, self.token_importance[queries[0]])
+
+
+def _projected(texts: Texts, projection: nn.Module) -> Texts:
+    ids, mask, rows = texts
+    return ids, mask, projection(rows)
+
+
+def best_matches(queries: Texts, passages: Texts, importance: Tensor) -> Tensor:
+    """Return the mean of the best cosines, weighted by the softmax of the importance of a query's own tokens."""
+    _, query_mask, query_rows = queries
+    _, passage_mask, passage_rows = passages
+    passage_own = own_tokens(passage_mask, PASSAGE_START)
+    cosines = torch.einsum(
+        "qad,pbd->qpab", functional.normalize(query_rows, dim=-1), functional.normalize(passage_rows, dim=-1)
+    )
+    best = (cosines - 2 * (1 - passage_own)[None, :, None]).amax(-1)
+    weights = importance.masked_fill(own_tokens(query_mask, QUERY_START) == 0, -1e9).softmax(-1)
+    return (best * weights[:, None]).sum(-1)
 
 
 def means(texts: Texts) -> Tensor:

@@ -1,6 +1,6 @@
 """Train the upper layers and the heads: python training/multi/train.py --work WORK --base BASE [--steps 200]
 
-The targets are the similarities of two models: the base's own, and, for English, those of the teacher, all-MiniLM-L6-v2. To
+The targets are the similarities of two models: the base's own, and, for English, those of the teacher, all-mpnet-base-v2. To
 these a contrastive loss on the pairs is added, and a penalty for moving the means of texts away from the base's.
 
 After an interruption, the same command continues from the last checkpoint.
@@ -20,44 +20,28 @@ import numpy as np
 import tables
 import torch
 from hidden import QUERY_TOKENS
-from model import PASSAGE_START, QUERY_START, HiddenRows, Late, means, own_tokens, shared_words
-from torch import Tensor, nn
+from model import DIMENSIONS, PASSAGE_START, QUERY_START, TRAINED_TOKENS, HiddenRows, Late, means, own_tokens, shared_words
+from torch import Tensor
 from torch.nn import functional
 
 SEED = 0
-BATCH_QUERIES = 16
+BATCH_QUERIES = 12
+NEIGHBOURS = 60  # the number of queries that are most similar to a batch's first one, from which the others are drawn
 HARD_NEGATIVES = 2  # per query
 HARDEST = 40  # the number of passages that are most similar for the teacher
 DRAWN_FROM = 30  # the number of them, without duplicates of the answer, from which negatives are drawn
 DUPLICATE_OVERLAP = 0.6  # two passages with this share of the smaller one's words in common count as the same text
-ONE_SOURCE_SHARE = 0.75  # the share of batches whose queries all come from one source
-TRAINED_TOKENS = 128  # of a passage
-LAST_STEP = 200  # fewer than the schedule has, because time was limited
+NEIGHBOURS_SHARE = 0.75  # the share of batches with similar queries; the others have queries of all sources
+LAST_STEP = 300
 WARM_UP_STEPS = 30
 CHECKPOINT_STEPS = 25
+LAYER_RATE = 1.5e-4  # the learning rate of the layers; all rates fall linearly, and would be 0 after the last step
 HEAD_RATES = {"projection": 1e-3, "importance": 1e-3, "coefficients": 2e-2}
 # The coefficients of the targets: of the base's cosine and best matches, and of the teacher's cosine, or, for other languages
 # than English, of the base's cosine again.
-TARGET_COSINE, TARGET_MATCHES, TARGET_TEACHER, TARGET_OTHER = 40.0, 30.0, 13.0, 20.0
-PAIR_LOSS = 0.3  # the coefficient of the contrastive loss
-
-
-@dataclass(frozen=True)
-class Phase:
-    """Settings from `first_step` on.
-
-    - `rate`: the learning rate of the layers. All learning rates fall linearly, and would be 0 after step `schedule`.
-    - `drift`: the coefficient of the penalty.
-    """
-
-    first_step: int
-    rate: float
-    schedule: int
-    drift: float
-
-
-PHASES = (Phase(1, 3e-5, 400, 5.0), Phase(126, 1e-4, 300, 1.0))
-"""After 125 steps, the base's cosine had hardly changed, so the second phase lets it change faster."""
+TARGET_COSINE, TARGET_MATCHES, TARGET_TEACHER, TARGET_OTHER = 40.0, 15.0, 14.0, 30.0
+PASSAGE_COSINE = 70.0  # the coefficient of the model's cosines of passages, so that they are as spread as the targets
+LOSS_COEFFICIENTS = {"passages": 0.3, "pairs": 0.1, "drift": 2.0}
 
 
 @dataclass(frozen=True)
@@ -67,6 +51,8 @@ class Material:
     pairs: data.Pairs
     queries: HiddenRows
     passages: HiddenRows
+    base_queries: HiddenRows
+    base_passages: HiddenRows
     teacher_queries: np.ndarray
     teacher_passages: np.ndarray
     is_english: np.ndarray
@@ -96,8 +82,7 @@ def main() -> None:
     material = read_material(arguments.work, pairs, config["hidden_size"], token_tables)
     importance = torch.from_numpy(token_tables.importance)
     model = Late(arguments.base, importance)
-    base = Late(arguments.base, importance)
-    train(model, base, material, arguments.work, arguments.steps)
+    train(model, material, arguments.work, arguments.steps)
 
 
 def read_material(work: Path, pairs: data.Pairs, width: int, token_tables: tables.Tables) -> Material:
@@ -112,6 +97,8 @@ def read_material(work: Path, pairs: data.Pairs, width: int, token_tables: table
         pairs=pairs,
         queries=HiddenRows(work / "queries", width),
         passages=HiddenRows(work / "passages", width),
+        base_queries=HiddenRows(work / "final-queries", width),
+        base_passages=HiddenRows(work / "final-passages", width),
         teacher_queries=teacher["queries"],
         teacher_passages=teacher["passages"],
         is_english=np.array([data.SOURCES[source].is_english for source in pairs.sources]),
@@ -122,10 +109,8 @@ def read_material(work: Path, pairs: data.Pairs, width: int, token_tables: table
     )
 
 
-def train(model: Late, base: Late, material: Material, work: Path, steps: int) -> None:
+def train(model: Late, material: Material, work: Path, steps: int) -> None:
     """Train from the last checkpoint, if there is one. Write checkpoints and the losses of each step to `work`."""
-    for weight in base.parameters():
-        weight.requires_grad = False
     parts = ("layers", *HEAD_RATES)
     groups = [
         {"params": [weight for name, weight in model.named_parameters() if name.startswith(part)], "name": part}
@@ -140,15 +125,14 @@ def train(model: Late, base: Late, material: Material, work: Path, steps: int) -
         optimiser.load_state_dict(state["optimiser"])
         first_step = state["step"] + 1
     else:
-        model.projection.weight.data.copy_(principal_axes(model, material))
+        model.projection.weight.data.copy_(principal_axes(material))
     began = time.monotonic()
     for step in range(first_step, steps + 1):
-        phase = [phase for phase in PHASES if phase.first_step <= step][-1]
         for group in optimiser.param_groups:
-            rate = HEAD_RATES.get(group["name"], phase.rate)
-            group["lr"] = rate * min(1, step / WARM_UP_STEPS) * (1 - step / (phase.schedule + 1))
-        losses = losses_of(model, base, material, draw(material, random.Random(f"{SEED} {step}")))
-        loss = losses["targets"] + PAIR_LOSS * losses["pairs"] + phase.drift * losses["drift"]
+            rate = HEAD_RATES.get(group["name"], LAYER_RATE)
+            group["lr"] = rate * min(1, step / WARM_UP_STEPS) * (1 - step / (steps + 1))
+        losses = losses_of(model, material, draw(material, random.Random(f"{SEED} {step}")))
+        loss = losses["targets"] + sum(coefficient * losses[name] for name, coefficient in LOSS_COEFFICIENTS.items())
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -163,10 +147,13 @@ def train(model: Late, base: Late, material: Material, work: Path, steps: int) -
 
 
 def draw(material: Material, generator: random.Random) -> Batch:
-    """Draw queries, their answers, and hard negatives for each."""
-    if generator.random() < ONE_SOURCE_SHARE:
+    """Draw queries, their answers, and hard negatives for each.
+
+    In most batches the queries are similar, so that every passage is a plausible answer to every query.
+    """
+    if generator.random() < NEIGHBOURS_SHARE:
         group = generator.choices(material.groups, material.rates)[0]
-        queries = generator.sample(group, BATCH_QUERIES)
+        queries = _similar_queries(material, np.array(group), generator)
     else:
         groups = generator.choices(material.groups, material.rates, k=BATCH_QUERIES)
         queries = [generator.choice(group) for group in groups]
@@ -174,6 +161,15 @@ def draw(material: Material, generator: random.Random) -> Batch:
     negatives = [passage for query in queries for passage in _hard_negatives(material, query, generator)]
     passages = list(dict.fromkeys(answers + negatives))
     return Batch(queries, passages, torch.tensor([passages.index(answer) for answer in answers]))
+
+
+def _similar_queries(material: Material, group: np.ndarray, generator: random.Random) -> list[int]:
+    """Draw a query of a group, and others of those that are most similar to it for the teacher."""
+    first = generator.choice(group)
+    similarities = material.teacher_queries[group] @ material.teacher_queries[first]
+    nearest = group[np.argsort(-similarities)[: NEIGHBOURS + 1]]
+    others = [int(query) for query in nearest if query != first]
+    return [int(first), *generator.sample(others, BATCH_QUERIES - 1)]
 
 
 def _hard_negatives(material: Material, query: int, generator: random.Random) -> list[int]:
@@ -192,14 +188,15 @@ def _hard_negatives(material: Material, query: int, generator: random.Random) ->
     return generator.sample(negatives[:DRAWN_FROM], min(HARD_NEGATIVES, len(negatives)))
 
 
-def losses_of(model: Late, base: Late, material: Material, batch: Batch) -> dict[str, Tensor]:
-    """Return three losses of a batch, in which each query is compared with all passages."""
+def losses_of(model: Late, material: Material, batch: Batch) -> dict[str, Tensor]:
+    """Return the losses of a batch, in which each query and each passage is compared with all passages."""
     queries = material.queries.batch(batch.queries, QUERY_TOKENS)
     passages = material.passages.batch(batch.passages, TRAINED_TOKENS)
+    base_queries = material.base_queries.batch(batch.queries, QUERY_TOKENS)
+    base_passages = material.base_passages.batch(batch.passages, TRAINED_TOKENS)
     with torch.no_grad():
-        base_queries = base.encode(queries)
-        base_passages = base.encode(passages)
-        targets = _targets(base, material, batch, base_queries, base_passages)
+        targets = _targets(model, material, batch, base_queries, base_passages)
+        passage_targets = _passage_targets(material, batch, means(base_passages))
     queries = model.encode(queries)
     passages = model.encode(passages)
     query_means = means(queries)
@@ -209,36 +206,51 @@ def losses_of(model: Late, base: Late, material: Material, batch: Batch) -> dict
     shared = shared_words(queries, passages, material.stem, material.idf)
     drift = 2 - (query_means * means(base_queries)).sum(-1).mean() - (passage_means * means(base_passages)).sum(-1).mean()
     return {
-        "targets": functional.kl_div(scores.log_softmax(-1), targets.softmax(-1), reduction="batchmean"),
+        "targets": _divergence(scores, targets),
+        "passages": _divergence(_without_self(PASSAGE_COSINE * passage_means @ passage_means.T), passage_targets),
         "pairs": functional.cross_entropy(scores + words * shared, batch.answers),
         "drift": drift,
     }
 
 
-def _targets(base: Late, material: Material, batch: Batch, queries: tuple, passages: tuple) -> Tensor:
-    """Return the scores to imitate, shape (queries, passages)."""
+def _divergence(scores: Tensor, targets: Tensor) -> Tensor:
+    return functional.kl_div(scores.log_softmax(-1), targets.softmax(-1), reduction="batchmean")
+
+
+def _without_self(similarities: Tensor) -> Tensor:
+    """Return the similarities of passages without those of each passage with itself."""
+    return similarities - 1e4 * torch.eye(len(similarities))
+
+
+def _passage_targets(material: Material, batch: Batch, base_means: Tensor) -> Tensor:
+    """Return the similarities of passages to imitate, shape (passages, passages). Passages are English."""
+    teacher = torch.from_numpy(material.teacher_passages[batch.passages])
+    return _without_self(TARGET_COSINE * base_means @ base_means.T + TARGET_TEACHER * teacher @ teacher.T)
+
+
+def _targets(model: Late, material: Material, batch: Batch, queries: tuple, passages: tuple) -> Tensor:
+    """Return the scores to imitate, shape (queries, passages), of texts with rows of the base."""
     cosines = means(queries) @ means(passages).T
-    matches = base.best_matches(queries, passages, projection=nn.Identity())
+    matches = model.base_matches(queries, passages)
     teacher = material.teacher_queries[batch.queries] @ material.teacher_passages[batch.passages].T
     is_english = torch.from_numpy(material.is_english[batch.queries])[:, None]
     others = torch.where(is_english, TARGET_TEACHER * torch.from_numpy(teacher), TARGET_OTHER * cosines)
     return TARGET_COSINE * cosines + TARGET_MATCHES * matches + others
 
 
-@torch.inference_mode()
-def principal_axes(model: Late, material: Material) -> Tensor:
-    """Return the first axes of an uncentred principal component analysis of token rows, shape (DIMENSIONS, width)."""
-    total = torch.zeros(model.projection.weight.shape[1], model.projection.weight.shape[1])
+def principal_axes(material: Material) -> Tensor:
+    """Return the first axes of an uncentred principal component analysis of the base's rows, shape (DIMENSIONS, width)."""
+    total = torch.zeros(())
     for seed in range(12):
         for hidden_rows, start, length in (
-            (material.queries, QUERY_START, QUERY_TOKENS),
-            (material.passages, PASSAGE_START, TRAINED_TOKENS),
+            (material.base_queries, QUERY_START, QUERY_TOKENS),
+            (material.base_passages, PASSAGE_START, TRAINED_TOKENS),
         ):
             indices = random.Random(seed).sample(range(len(hidden_rows)), 16)
-            _, mask, rows = model.encode(hidden_rows.batch(indices, length))
+            _, mask, rows = hidden_rows.batch(indices, length)
             vectors = functional.normalize(rows[own_tokens(mask, start) > 0], dim=-1)
-            total += vectors.T @ vectors / len(vectors)
-    return torch.linalg.eigh(total)[1].flip(1)[:, : model.projection.weight.shape[0]].T.clone()
+            total = total + vectors.T @ vectors / len(vectors)
+    return torch.linalg.eigh(total)[1].flip(1)[:, :DIMENSIONS].T.clone()
 
 
 if __name__ == "__main__":

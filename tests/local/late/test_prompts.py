@@ -12,6 +12,7 @@ from environment import FIRST_RUNTIME, PARITY_MODELS
 from podium.errors import PodiumError
 from podium.local.files.folder import from_folder
 from podium.local.late.encoding import unpack
+from podium.local.late.mini import without_capitals
 from podium.local.late.scorer import LateInteraction
 from podium.local.tokenizer import TextTokenizer
 
@@ -81,3 +82,18 @@ def test_maximum_length_without_room_for_a_text_is_refused(folder):
     edit_json(folder / "config.json", text_prompt="the capital of the query and the rank of the capital ")
     with pytest.raises(PodiumError, match="max_length"):
         scorer_in(folder, max_length=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("MEASUREMENT OF THE CONSTANT", "measurement of the constant"),
+        ("WHAT IS HIV-1?", "what is hiv-1?"),
+        ("HIV-1", "HIV-1"),
+        ("WHO report", "WHO report"),
+        ("NASA AND THE ESA met", "NASA AND THE ESA met"),
+        ("10 000 3", "10 000 3"),
+    ],
+)
+def test_text_in_capitals_is_read_in_lower_case(text, expected):
+    assert without_capitals(text) == expected

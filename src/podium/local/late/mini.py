@@ -22,7 +22,7 @@ from podium.local.runtimes import Runtime, Variant
 from podium.local.spec import Spec
 from podium.local.tokenizer import Encoded, TextTokenizer, Tokenizer
 
-__all__ = ["Mini", "MiniTokenizer"]
+__all__ = ["Mini", "MiniTokenizer", "without_capitals"]
 
 
 class MiniTokenizer(Tokenizer[Text]):
@@ -39,7 +39,7 @@ class MiniTokenizer(Tokenizer[Text]):
             raise UnsupportedModel(Argument("max_length", max_length), " leaves no tokens for a text; use 8 or more")
 
     def encode(self, inputs: Sequence[Text]) -> list[Encoded]:
-        encoded = self._texts.encode([self._prompts[item.is_query] + item.text for item in inputs])
+        encoded = self._texts.encode([self._prompts[item.is_query] + without_capitals(item.text) for item in inputs])
         return [self._without_prompt(item, tokens) for item, tokens in zip(inputs, encoded, strict=True)]
 
     def character_count(self, item: Text) -> int:
@@ -117,6 +117,14 @@ class Mini(LateModel):
         for column, weight in enumerate(self._weights):
             logits += features[:, column] * weight
         return logits
+
+
+def without_capitals(text: str) -> str:
+    """Return a text in lower case if it has several words and no letter in lower case, else unchanged.
+
+    A vocabulary with both cases splits words in capitals into many pieces. A word or two in capitals can be an abbreviation.
+    """
+    return text.lower() if text.isupper() and len(text.split(maxsplit=2)) > 2 else text
 
 
 def _softmax(numbers: Array) -> Array:
