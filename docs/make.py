@@ -66,7 +66,7 @@ EXTRAS = {
     "ray": "`podium batch --engine ray`",
     "parquet": "documents from Parquet files",
     "decoders": "language models whose prompt is a chat template, [When to use a language model](decoders.md)",
-    "multilingual": "`podium-multi`, the model for a hundred languages, which is not published yet",
+    "multilingual": "`podium-multi`, a model for a hundred languages; until it is on PyPI, `pip install ./models/podium-multi`",
     "all": "all of them, except `multilingual`",
 }
 """The name of an extra → what it is for, with links from docs/install.md."""

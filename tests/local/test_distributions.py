@@ -11,13 +11,14 @@ import pytest
 
 import podium
 from commands import run_in_process
-from environment import PARITY_MODELS, ROOT
+from environment import NEEDS_CORE, PARITY_MODELS, ROOT
 from podium.bundled import folder_of
 from podium.errors import InvalidInput, ModelError, ModelNotFound
 from podium.local.files.distributions import EXTRAS, installed_models
 from podium.local.files.resolve import find_model
 
 PACKAGE = ROOT / "models" / "podium-multi"
+MODEL = PACKAGE / "src" / "podium_multi" / "model"
 WITH_BERT = f"import pathlib\nFOLDER = pathlib.Path({str(PARITY_MODELS / 'bert')!r})"
 TEXTS = ["a list of words", "red"]
 
@@ -70,6 +71,28 @@ def test_model_is_loaded_by_its_name():
     reranker = podium.load("podium-multi")
     assert reranker.rerank("rank the words", TEXTS).revision == "v1"
     assert reranker.rank("rank the words", TEXTS) == podium.load(PARITY_MODELS / "late").rank("rank the words", TEXTS)
+
+
+QUESTIONS = {
+    "de": ("Was ist die Hauptstadt von Deutschland?", ["München ist die Hauptstadt von Bayern.", "Berlin ist die Hauptstadt."]),
+    "es": ("¿Cuál es la capital de Francia?", ["Lyon is a city in France.", "Paris is the capital of France."]),
+    "ja": ("日本の首都はどこですか", ["大阪は日本の大きな都市です。", "東京は日本の首都である。"]),
+    "zh": ("法国的首都是哪里", ["里昂是法国的城市。", "巴黎是法国的首都。"]),
+}
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize(("query", "texts"), QUESTIONS.values(), ids=QUESTIONS)
+def test_real_model_answers_questions_in_many_languages(query, texts):
+    with podium.load(MODEL) as reranker:
+        assert reranker.rerank(query, texts)[0].index == 1
+
+
+def test_wheel_contains_the_files_of_the_real_model():
+    """The pattern of package-data has no folders, and the card is one of the files."""
+    assert (MODEL / "README.md").exists()
+    assert all(path.is_file() for path in MODEL.iterdir())
+    assert sum(path.stat().st_size for path in MODEL.iterdir()) < 90_000_000
 
 
 @pytest.mark.usefixtures("multi")
