@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 import podium
+from fakes import is_on_event_loop
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
 from podium.compose.fallback import Fallback
@@ -167,11 +168,7 @@ class LoopWatcher(Instructed):
         self.was_on_loop = []
 
     def with_instruction(self, instruction):
-        try:
-            asyncio.get_running_loop()
-            self.was_on_loop.append(True)
-        except RuntimeError:
-            self.was_on_loop.append(False)
+        self.was_on_loop.append(is_on_event_loop())
         return super().with_instruction(instruction)
 
 
