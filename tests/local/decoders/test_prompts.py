@@ -291,7 +291,7 @@ def test_maximum_length_must_leave_tokens_for_texts():
 def test_instruction_that_is_too_long_is_refused():
     spec = read_spec("Qwen3-Reranker-0.6B")
     tokenizer = PromptTokenizer(spec, 256)
-    with pytest.raises(InvalidInput, match=r"instruction has 600 tokens, .*; shorten it by \d+ or more"):
+    with pytest.raises(InvalidInput, match=r"instruction has 600 tokens, .*; shorten it by \d+ tokens"):
         tokenizer.with_instruction("中" * 200)
     with pytest.raises(InvalidInput, match="instruction has 600 tokens"):
         PromptTokenizer(spec, 256, instruction="中" * 200)

@@ -124,7 +124,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         if instruction is not None and instruction_count >= missing_count:
             raise InvalidInput(
                 Argument("instruction"),
-                f" has {instruction_count:,} tokens, which leaves too few for a text; shorten it by {missing_count:,} or more",
+                f" has {instruction_count:,} tokens, which leaves too few for a text; shorten it by {missing_count:,} tokens",
             )
         raise UnsupportedModel(
             Argument("max_length", self.max_length),
