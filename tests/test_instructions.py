@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 import podium
+from fakes import is_on_event_loop
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
 from podium.compose.fallback import Fallback
@@ -17,6 +18,7 @@ from podium.errors import InvalidInput
 from podium.inputs import checked_instruction
 from podium.scorers import BaseScorer
 from podium.types import ScoreKind, Scores
+from serving import ServerThread
 
 DOCUMENTS = ["a long river", "a sea", "a small river with fish"]
 
@@ -158,8 +160,39 @@ def test_configuration_file_may_have_and_get_an_instruction(tmp_path):
         podium.load(file.as_posix(), instruction="small fish")
 
 
+class LoopWatcher(Instructed):
+    """Records whether each instruction was prepared on an event loop."""
+
+    def __init__(self):
+        super().__init__()
+        self.was_on_loop = []
+
+    def with_instruction(self, instruction):
+        self.was_on_loop.append(is_on_event_loop())
+        return super().with_instruction(instruction)
+
+
+def test_asynchronous_calls_do_not_prepare_an_instruction_on_the_event_loop():
+    """A language model tokenises it."""
+    scorer = LoopWatcher()
+    reranker = podium.Reranker(scorer)
+    asyncio.run(reranker.arerank("sea", DOCUMENTS, instruction="small fish"))
+    asyncio.run(reranker.arank("sea", DOCUMENTS, instruction="small fish"))
+    with ServerThread(rerankers={"watcher": reranker}) as server:
+        reply = server.post("/rank", {"query": "sea", "documents": DOCUMENTS, "instruction": "small fish"})
+    assert reply.status_code == 200
+    assert scorer.was_on_loop == [False, False, False]
+
+
 @pytest.mark.parametrize(
-    ("instruction", "message"), [("", "is empty"), (" \n", "is empty"), (5, "must be a string, not a int")]
+    ("instruction", "message"),
+    [
+        ("", "is empty"),
+        (" \n", "is empty"),
+        (5, "must be a string, not a int"),
+        ("a" * 4001, "has 4,001 characters, more than 4,000; shorten it"),
+    ],
+    ids=["empty", "blank", "number", "long"],
 )
 def test_instruction_must_be_text(reranker, instruction, message):
     with pytest.raises(InvalidInput, match=message):

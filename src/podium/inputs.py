@@ -37,6 +37,7 @@ __all__ = [
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MAX_INSTRUCTION = 4_000  # characters; every text is read with the instruction
 HAS_LIST_OF_ARGUMENTS = 0x04  # inspect.CO_VARARGS; importing inspect would take a tenth of podium's import time
 FOREIGN_NAMES = {
     "top_n": "use limit= for the number of results",
@@ -97,11 +98,14 @@ def checked_fields(rank_by: str | Iterable[str] | None) -> tuple[str, ...] | Non
 
 
 def checked_instruction(instruction: Any) -> str:
-    """Return an instruction. Raises InvalidInput unless it is a string with a character that is not a space."""
+    """Return an instruction. Raises InvalidInput unless it is a string of at most MAX_INSTRUCTION characters, and not blank."""
     if not isinstance(instruction, str):
         raise InvalidInput(Argument("instruction"), f" must be a string, not a {type(instruction).__name__}")
     if not instruction.strip():
         raise InvalidInput(Argument("instruction"), " is empty; leave it out, or describe relevant documents")
+    if len(instruction) > MAX_INSTRUCTION:
+        problem = f" has {len(instruction):,} characters, more than {MAX_INSTRUCTION:,}; shorten it to a sentence or two"
+        raise InvalidInput(Argument("instruction"), problem)
     return instruction
 
 

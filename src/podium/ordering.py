@@ -296,7 +296,8 @@ def _query_notes(scores: Scores) -> Iterator[str]:
 
 def _text_notes(request: Request, scores: Scores) -> Iterator[str]:
     document_count = len(request.documents)
-    if unread := list(scores.tokens or ()).count(0):
+    dropped_counts = scores.dropped_tokens or [None] * len(request.texts)
+    if unread := sum(count == 0 and not dropped for count, dropped in zip(scores.tokens or (), dropped_counts, strict=False)):
         yield f"{unread} of {len(request.texts)} texts have no token that the model knows; their scores mean little"
     if truncated := sum(map(bool, scores.dropped_tokens or ())):
         yield f"{truncated} of {document_count} documents are longer than the model reads; see dropped_tokens"

@@ -144,6 +144,14 @@ class Reranker:
             reranker._load_again = functools.partial(self._load_again, instruction=instruction)
         return reranker
 
+    async def _awith_instruction(self, instruction: str | None) -> Reranker:
+        """Do what `with_instruction` does without blocking the event loop."""
+        if instruction is None:
+            return self
+        from podium.threads import to_thread
+
+        return await to_thread(self.with_instruction, instruction)
+
     @refuse_unknown_names
     def rank(
         self,
@@ -189,7 +197,7 @@ class Reranker:
         """Do what `rank` does without blocking the event loop. Cancelling it stops work that has not started."""
         with_scores = self.return_score if return_score is None else checked_return_score(return_score)
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        reranker = self.with_instruction(instruction)
+        reranker = await self._awith_instruction(instruction)
         return self._as_lists(await reranker._arerank(query, docs, self._cut(limit, None), rank_by, limits), with_scores)
 
     @refuse_unknown_names
@@ -243,7 +251,7 @@ class Reranker:
     ) -> Ranking:
         """Do what `rerank` does without blocking the event loop. Cancelling it stops work that has not started."""
         limits = limits_of(budget_ms, max_tokens, max_cost, price)
-        reranker = self.with_instruction(instruction)
+        reranker = await self._awith_instruction(instruction)
         return await reranker._arerank(query, docs, self._cut(limit, min_score), rank_by, limits)
 
     async def _arerank(

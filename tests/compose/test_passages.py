@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import loopback
 import podium
-from environment import PARITY_MODELS
-from fakes import FunctionScorer, MemoryStore, Reader, WordTokens
+from environment import NEEDS_CORE, PARITY_MODELS
+from fakes import FunctionScorer, MemoryStore, Reader, WordTokens, is_on_event_loop
 from loopback import Loopback
 from podium.compose.cached import CachedScorer
 from podium.compose.cascade import Cascade
@@ -219,6 +219,46 @@ def test_windows_that_are_never_read_completely_are_reported():
     assert all(result.dropped_tokens > 0 for result in ranking)
 
 
+@pytest.mark.parametrize("overlap", [0, 6, 9])
+@pytest.mark.parametrize("limit", [12, 15, 19])
+def test_dropped_tokens_in_two_windows_count_once(limit, overlap):
+    """The windows are larger than the model reads, and are not divided again because their number is limited."""
+    words = [f"Word{number}{'.' * (number % 3 == 0)}" for number in range(60)]
+    reader = Reader(limit, believed_limit=LIMIT)
+    (result,) = podium.Reranker(Passages(reader, overlap=overlap, max_passages=50)).rerank(QUERY, [" ".join(words)])
+    read = {word for text in reader.calls[0] for word in text.split()[: limit - len(QUERY.split())]}
+    assert (result.tokens, result.dropped_tokens) == (len(read), 60 - len(read))
+    assert max(len(text.split()) for text in reader.calls[0]) > limit - len(QUERY.split())
+
+
+def test_query_that_leaves_no_room_for_a_text_is_noted(rerank):
+    """The texts are read once, as without passages."""
+    reader = Reader(LIMIT)
+    query = "red " * LIMIT
+    ranking = rerank(podium.Reranker(Passages(reader)), query, [LONG, SEA])
+    assert [list(call) for call in reader.calls] == [[LONG, SEA]]
+    assert [(result.tokens, result.passage) for result in ranking] == [(0, None), (0, None)]
+    assert sum(result.dropped_tokens for result in ranking) == len(LONG.split()) + len(SEA.split())
+    assert "the query leaves too few tokens for passages, so documents were not divided; shorten the query" in ranking.notes
+    assert not any("no token that the model knows" in note for note in ranking.notes)
+
+
+def test_asynchronous_calls_do_not_tokenise_a_query_on_the_event_loop():
+    class LoopWatcher(WordTokens):
+        was_on_loop = ()
+
+        def text_limit(self, query):
+            self.was_on_loop += (is_on_event_loop(),)
+            return super().text_limit(query)
+
+    class Watched(Reader):
+        token_counter = LoopWatcher(LIMIT)
+
+    ranking = asyncio.run(podium.Reranker(Passages(Watched(LIMIT))).arerank(QUERY, [LONG]))
+    assert ranking[0].passage is not None
+    assert Watched.token_counter.was_on_loop == (False,)
+
+
 def test_size_is_limited_by_what_the_model_reads():
     reader = Reader(LIMIT)
     podium.Reranker(Passages(reader, size=1000)).rerank(QUERY, [LONG])
@@ -365,3 +405,17 @@ def test_title_that_no_document_has_is_noted():
 def test_overlap_is_below_the_size():
     with pytest.raises(InvalidInput, match="overlap must be below size, 64 tokens, not 64"):
         Passages(Reader(100), size=64, overlap=64)
+
+
+@NEEDS_CORE
+@pytest.mark.parametrize("count", [10, 225, 300], ids=["short query", "long query", "query without room"])
+def test_tokens_of_a_language_model_are_those_that_it_reads(count):
+    with podium.load(PARITY_MODELS / "prompts" / "Qwen3-Reranker-0.6B", max_length=400) as reranker:
+        scores = Passages(reranker).score("red " * count, ["red apple list. " * 100, "red"])
+        counter = reranker.scorer.token_counter
+        assert [sum(pair) for pair in zip(scores.tokens, scores.dropped_tokens, strict=True)] == counter.token_counts(
+            [" " + "red apple list. " * 100, " red"]
+        )
+        is_readable = count < 300
+        assert [bool(number) for number in scores.tokens] == [is_readable, is_readable]
+        assert [bool(number) for number in scores.dropped_tokens] == [not is_readable] * 2

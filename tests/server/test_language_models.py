@@ -68,7 +68,14 @@ def test_model_without_instructions_refuses_them(server, path):
 def test_instruction_must_be_a_short_string(server):
     assert server.post("/rank", REQUEST | {"instruction": ["a"]}).status_code == 400
     reply = server.post("/rank", REQUEST | {"instruction": "a" * 5000})
-    assert (reply.status_code, "more than 4,000 characters" in reply.text) == (400, True)
+    assert (reply.status_code, "5,000 characters, more than 4,000" in reply.text) == (400, True)
+
+
+def test_instruction_that_leaves_no_room_for_a_text_is_refused(server):
+    """The model of this test reads 256 tokens."""
+    reply = server.post("/rank", REQUEST | {"instruction": "中" * 3990})
+    assert reply.status_code == 400
+    assert "instruction has 11,970 tokens, which leaves too few for a text; shorten it" in reply.text
 
 
 def test_other_dialects_have_no_instruction():

@@ -186,9 +186,18 @@ class Reader(BaseScorer):
     def score(self, query: str, texts: Sequence[str]) -> Scores:
         self.calls.append(list(texts))
         query_words = query.split()
-        room = self._limit - len(query_words)
+        room = max(self._limit - len(query_words), 0)
         read = [text.split()[:room] for text in texts]
-        values = [sum(word in query_words for word in words) / len(words) for words in read]
+        values = [sum(word in query_words for word in words) / max(len(words), 1) for words in read]
         tokens = [len(words) for words in read]
         dropped = [len(text.split()) - count for text, count in zip(texts, tokens, strict=True)]
         return Scores(values, tokens=tokens, dropped_tokens=dropped, total_tokens=sum(tokens))
+
+
+def is_on_event_loop() -> bool:
+    """Whether the calling code blocks an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

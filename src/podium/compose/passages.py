@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -102,11 +102,13 @@ class Passages(StepwiseScorer, WrappedScorer):
     def steps(
         self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], progress: Progress | None = None
     ) -> Steps:
+        sizes: list[int] = yield CallStep(functools.partial(self._window_sizes, queries))
+        groups: list[list[str]] = yield CallStep(functools.partial(self._uncertain_groups, sizes, texts_per_query))
         starts: dict[str, Sequence[int]] = {}
         # Between groups, other calls get the tokenizer's threads. A cancelled call ends after its group.
-        for group in self._uncertain_groups(queries, texts_per_query):
-            starts |= yield CallStep(functools.partial(self._starts, queries, group))
-        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, queries, texts_per_query, starts))
+        for group in groups:
+            starts |= yield CallStep(functools.partial(self._starts, sizes, group))
+        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, sizes, texts_per_query, starts))
         pending = [[Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
         advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
         read_parts: list[list[Part]] = [[] for _ in queries]
@@ -133,7 +135,8 @@ class Passages(StepwiseScorer, WrappedScorer):
             return Scores(())
         mean_count = self.top_k if self.aggregate == "mean_top_k" else 1
         scores = document_scores(texts, parts, concatenated_scores(calls, self.scorer), mean_count)
-        return replace(scores, notes=(*scores.notes, *self._title_notes([text.document for text in texts])))
+        title_notes = self._title_notes([text.document for text in texts])
+        return replace(scores, notes=(*scores.notes, *_room_notes(texts, scores), *title_notes))
 
     def _title_notes(self, documents: Sequence[Any]) -> list[str]:
         """Return a note if no document has a title, because its name may be misspelled."""
@@ -143,38 +146,35 @@ class Passages(StepwiseScorer, WrappedScorer):
         return [missing_field(self.title, known, "passages have no title")]
 
     def _divided(
-        self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]], starts: Mapping[str, Sequence[int]]
+        self, sizes: Sequence[int], texts_per_query: Sequence[Sequence[str]], starts: Mapping[str, Sequence[int]]
     ) -> list[list[DividedText]]:
         """Return the texts of each query with their windows. Texts that are not in `starts` are short."""
-        return [
-            self._divided_texts(self._window_size(query), texts, starts)
-            for query, texts in zip(queries, texts_per_query, strict=True)
-        ]
+        return [self._divided_texts(size, texts, starts) for size, texts in zip(sizes, texts_per_query, strict=True)]
 
-    def _window_size(self, query: str) -> int:
-        limit = self._counter.text_limit(query)
-        return limit if self.size is None else min(self.size, limit)
+    def _window_sizes(self, queries: Sequence[str]) -> list[int]:
+        """Return how many tokens a window has at most for each query, 0 if the query leaves no room for a text.
 
-    def _text_size(self, queries: Sequence[str]) -> int:
-        """Return how many tokens of a text certainly fit into a window beside a title and any of the queries."""
-        size = min(map(self._window_size, queries), default=0)
-        return size - size // TITLE_SHARE
+        The queries are tokenised, which takes seconds if they are long.
+        """
+        limits = [max(self._counter.text_limit(query), 0) for query in queries]
+        return limits if self.size is None else [min(self.size, limit) for limit in limits]
 
-    def _uncertain_groups(self, queries: Sequence[str], texts_per_query: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    def _uncertain_groups(self, sizes: Sequence[int], texts_per_query: Sequence[Sequence[str]]) -> list[list[str]]:
         """Return the texts that may not fit into a window, each once, in groups to tokenise.
 
         Tokenising takes a hundredth of the time of scoring. So texts that probably fit are not tokenised, if the scorer would
-        return that it did not read them completely. Of other texts, only those that surely fit are not tokenised.
+        return that it did not read them completely. Of other texts, only those that surely fit are not tokenised. Texts of a
+        query that leaves no room are not divided.
         """
         is_checked_later = self.scorer.counts_dropped_tokens and self.size is None and not self.max_passages
-        max_bytes = self._text_size(queries) * (PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1)
-        unique_texts = dict.fromkeys(text for texts in texts_per_query for text in texts)
-        return groups_to_tokenise((text for text in unique_texts if _byte_count(text) > max_bytes), len)
+        max_bytes = _text_size(sizes) * (PROBABLE_BYTES_PER_TOKEN if is_checked_later else 1)
+        unique_texts = dict.fromkeys(text for size, texts in zip(sizes, texts_per_query, strict=True) if size for text in texts)
+        return list(groups_to_tokenise((text for text in unique_texts if _byte_count(text) > max_bytes), len))
 
-    def _starts(self, queries: Sequence[str], texts: Sequence[str]) -> dict[str, Sequence[int]]:
+    def _starts(self, sizes: Sequence[int], texts: Sequence[str]) -> dict[str, Sequence[int]]:
         """Return the positions of the tokens of those texts that do not fit into a window."""
         counts = self._counter.token_counts(texts)
-        size = self._text_size(queries)
+        size = _text_size(sizes)
         long_texts = [text for text, count in zip(texts, counts, strict=True) if count > size]
         return dict(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
 
@@ -183,25 +183,26 @@ class Passages(StepwiseScorer, WrappedScorer):
         documents = documents_of(texts) or [None] * len(texts)
         divided = []
         for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):
-            room = max(size - title_tokens, 1)
+            room = max(size - title_tokens, 1) if size else 0
             overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
             new_text = DividedText(text, document, title, room, overlap)
             text_starts = starts.get(text, ())
-            is_long = len(text_starts) > room
+            is_long = len(text_starts) > room > 0
             divided.append(new_text.divided(text_starts, self.max_passages) if is_long else new_text.undivided())
         return divided
 
     def _divided_again(self, parts: Sequence[Part], texts: list[DividedText], scores: Scores) -> dict[int, list[Part]]:
         """Return the windows of which the model dropped tokens, each divided into several, by their position in `parts`.
 
-        A text that had been one window is replaced in `texts` by one with windows.
+        A text that had been one window is replaced in `texts` by one with windows. If the query leaves no room, smaller windows
+        would not be read either.
         """
         new_parts = {}
         for position, dropped in enumerate(scores.dropped_tokens or ()):
-            if not dropped:
-                continue
             part = parts[position]
             text = texts[part.text_index]
+            if not dropped or not text.room:
+                continue
             if text.starts is None and len(text.windows) == 1:
                 texts[part.text_index] = text = text.divided(self._counter.token_starts([text.text])[0], None)
                 new_windows = text.windows
@@ -268,6 +269,19 @@ def _counter(counter: TokenCounter | None, size: int | None, model: str) -> Toke
             " to a number of tokens that it reads, as in its documentation, less the length of queries",
         )
     return EstimatedTokens(size)
+
+
+def _text_size(sizes: Sequence[int]) -> int:
+    """Return how many tokens of a text certainly fit into windows of each size, beside a title. A size of 0 is not counted."""
+    size = min(filter(None, sizes), default=0)
+    return size - size // TITLE_SHARE
+
+
+def _room_notes(texts: Sequence[DividedText], scores: Scores) -> list[str]:
+    """Return a note if texts were not divided because the query leaves no room, and were not read completely."""
+    if any(dropped and not text.room for text, dropped in zip(texts, scores.dropped_tokens or (), strict=False)):
+        return ["the query leaves too few tokens for passages, so documents were not divided; shorten the query"]
+    return []
 
 
 def _byte_count(text: str) -> int:

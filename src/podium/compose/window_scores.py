@@ -59,20 +59,24 @@ def _read_and_dropped(
 ) -> tuple[int | None, int | None]:
     """Return how many tokens of a text were read and how many were not, None if unknown.
 
-    `positions` are those of the text's windows. A token in two windows counts once. Windows that were not scored were not read.
+    `positions` are those of the text's windows. A token in two windows counts once. Windows that were not scored were not read,
+    and of others the last tokens were not read if the model dropped some.
     """
     dropped = _sum(scores.dropped_tokens, positions)
     if text.starts is None:
         return _sum(scores.tokens, positions), dropped
-    end = read_count = 0
-    for window in sorted((all_windows[i] for i in positions if scored[i]), key=lambda window: window.start):
-        begin, window_end = _with_space(text.text, window)  # some tokens begin with the space before a word
-        read_count += token_count(text.starts, max(end, begin), max(end, window_end))
-        end = max(end, window_end)
+    dropped_counts = scores.dropped_tokens or [None] * len(all_windows)
+    end = read_count = 0  # `end` is the number of the token after the last one that was read
+    for i in sorted((i for i in positions if scored[i]), key=lambda i: all_windows[i].start):
+        # Some tokens begin with the space before a word.
+        first, window_end = (token_count(text.starts, 0, position) for position in _with_space(text.text, all_windows[i]))
+        read_end = window_end - (dropped_counts[i] or 0)
+        read_count += max(read_end - max(first, end), 0)
+        end = max(end, read_end)
     unread_count = len(text.starts) - read_count
     if dropped is None:  # the model's own tokens are not known, so these are estimates
         return None, unread_count or None
-    return read_count - dropped, unread_count + dropped
+    return read_count, unread_count
 
 
 def _with_space(text: str, window: Window) -> tuple[int, int]:

@@ -27,7 +27,8 @@ class Window:
 class DividedText:
     """A text to be scored.
 
-    - `room`: how many tokens a window may have, which is what the title leaves of the model's maximum length.
+    - `room`: how many tokens a window may have, which is what the query and the title leave of the model's maximum length. If
+      it is 0, the text is not divided.
     - `overlap`: how many tokens of the previous window a window may repeat.
     - `starts`: the position of each token's first character, None if the text was not divided.
     - `windows`: its first windows. A window of which the model drops tokens is divided again.

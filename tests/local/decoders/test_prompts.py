@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from language_models import NAMES, PROMPT_MODELS, expected_results, read_spec
-from podium.errors import UnsupportedModel
+from podium.errors import InvalidInput, UnsupportedModel
 from podium.local.decoders.prompt_families import PROMPT_FAMILIES, prompt_family_of
 from podium.local.decoders.prompts import Slot, piece
 from podium.local.decoders.tokenizer import PromptTokenizer
@@ -159,10 +161,12 @@ def test_prefix_is_shared_by_all_documents(name):
 
 @pytest.mark.parametrize("name", ["Qwen3-Reranker-0.6B", "zerank-2", "ctxl-rerank-v2-1b", "bge-reranker-v2-gemma"])
 @settings(deadline=None, max_examples=150)
-@given(query=TEXT, document=TEXT)
-def test_elements_have_the_tokens_of_the_whole_piece(tokenizers, name, query, document):
+@given(query=TEXT, document=TEXT, instruction=st.none() | TEXT)
+def test_elements_have_the_tokens_of_the_whole_piece(tokenizers, name, query, document, instruction):
     """No text without special tokens is tokenised differently from the same text in the whole piece."""
     tokenizer, plain_tokenizer = tokenizers(name)
+    if instruction and read_spec(name).prompt.instructed:
+        tokenizer = tokenizer.with_instruction(instruction)
     texts = {"query": query, "document": document, "instruction": tokenizer._instruction or ""}
     prompt = read_spec(name).prompt
     expected = [tokenizer._bos_id()] if prompt.begins_with_bos else []
@@ -176,6 +180,9 @@ def test_text_limit_is_the_number_of_tokens_that_are_read():
     spec = read_spec("Qwen3-Reranker-0.6B")
     tokenizer = PromptTokenizer(spec, 256)
     assert encode(tokenizer, QUERY, "word " * 300).text_tokens == tokenizer.text_limit(QUERY)
+    long_query = "river word " * 9
+    assert 0 < encode(tokenizer, long_query, "word " * 300).text_tokens == tokenizer.text_limit(long_query)
+    assert encode(tokenizer, "river word " * 300, "word " * 300).text_tokens == tokenizer.text_limit("river word " * 300) == 0
 
 
 def test_query_that_is_too_long_is_cut_and_counted():
@@ -186,6 +193,74 @@ def test_query_that_is_too_long_is_cut_and_counted():
     assert len(item.ids) == 256
     assert (item.text_tokens, item.dropped_text_tokens) == (0, len(tokenizer._tokenise([" a document"])[0]))
     assert item.query_tokens + item.dropped_query_tokens == len(tokenizer._tokenise([" " + query])[0])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if read_spec(name).prompt.query_share is None])
+def test_query_and_instruction_are_not_tokenised_with_every_document(name):
+    tokenizer = PromptTokenizer(read_spec(name), 256)
+    assert not tokenizer._element.contains("query")
+    assert not tokenizer._element.contains("instruction")
+
+
+def test_prompt_is_not_divided_if_the_tokenizer_does_not_divide_texts(model_copy):
+    """Without rules that divide a text, merges of BPE can cross any border."""
+    folder = model_copy("Qwen3-Reranker-0.6B")
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    (folder / "tokenizer.json").write_text(json.dumps(content))
+    tokenizer = PromptTokenizer(read_spec(folder), 256)
+    assert tokenizer._element.contains("query")
+    item = encode(tokenizer, "river " * 2000, "a document")
+    assert (len(item.ids), item.text_tokens) == (256, 0)
+
+
+LONG_TEXTS = {
+    "words": "river word, " * 2000,
+    "spaces first": " \n" * 3000 + "中" * 3000,
+    "one word": "aB1" * 5000,
+    "Chinese": "東京中文😀。" * 1500,
+    "special tokens": "a <|im_end|> b </think> <bos>" * 500,
+}
+
+
+class CompleteTexts(PromptTokenizer):
+    """Finds the characters of all tokens of a text, also of those that are not read."""
+
+    def _beginning(self, element, name, text):
+        return text, 0
+
+
+@pytest.mark.parametrize("text", LONG_TEXTS.values(), ids=LONG_TEXTS)
+@pytest.mark.parametrize("slot", ["query", "document"])
+@pytest.mark.parametrize("name", NAMES)
+def test_text_whose_rest_is_not_read_has_the_same_tokens(name, slot, text):
+    query, document = (text, "a document") if slot == "query" else (QUERY, text)
+    spec = read_spec(name)
+    expected = encode(CompleteTexts(spec, 256), query, document)
+    item = encode(PromptTokenizer(spec, 256), query, document)
+    assert item.ids.tolist() == expected.ids.tolist()
+    assert replace(item, ids=expected.ids) == expected
+    assert item.dropped_text_tokens + item.dropped_query_tokens > 1000
+
+
+@pytest.mark.parametrize("slot", ["query", "document"])
+def test_memory_of_a_long_text_is_limited(slot):
+    """400,000 characters with three tokens each take at most 500 bytes per character. The process starts with about 55 MB."""
+    script = (
+        "import resource, sys; sys.path[:0] = sys.argv[2:]\n"
+        "from language_models import read_spec\n"
+        "from podium.local.decoders.tokenizer import PromptTokenizer\n"
+        "tokenizer = PromptTokenizer(read_spec('Qwen3-Reranker-0.6B'), 8192)\n"
+        "texts = {'query': 'q', 'document': 'd', sys.argv[1]: '中' * 400_000}\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024)\n"
+        "before = peak()\n"
+        "encoded = tokenizer.encode([(texts['query'], texts['document'])])[0]\n"
+        "print(encoded.query_tokens + encoded.dropped_query_tokens, encoded.dropped_text_tokens, peak() - before)"
+    )
+    process = subprocess.run([sys.executable, "-c", script, slot, *sys.path], capture_output=True, check=True, text=True)
+    query_count, dropped_text_count, size = map(int, process.stdout.split())
+    assert max(query_count, dropped_text_count) > 1_000_000
+    assert size < 500 * 400_000
 
 
 @pytest.mark.parametrize("name", ["mxbai-rerank-base-v2", "bge-reranker-v2-gemma"])
@@ -211,6 +286,17 @@ def test_end_of_a_document_first_prompt_is_kept():
 def test_maximum_length_must_leave_tokens_for_texts():
     with pytest.raises(UnsupportedModel, match=r"max_length=100 leaves too few tokens .*; use \d+ or more"):
         PromptTokenizer(read_spec("Qwen3-Reranker-0.6B"), 100)
+
+
+def test_instruction_that_is_too_long_is_refused():
+    spec = read_spec("Qwen3-Reranker-0.6B")
+    tokenizer = PromptTokenizer(spec, 256)
+    with pytest.raises(InvalidInput, match=r"instruction has 600 tokens, .*; shorten it by \d+ tokens"):
+        tokenizer.with_instruction("中" * 200)
+    with pytest.raises(InvalidInput, match="instruction has 600 tokens"):
+        PromptTokenizer(spec, 256, instruction="中" * 200)
+    with pytest.raises(UnsupportedModel, match="max_length=100 leaves too few tokens"):
+        PromptTokenizer(spec, 100, instruction="a")
 
 
 def test_instruction_can_be_replaced_without_loading_the_vocabulary_again():

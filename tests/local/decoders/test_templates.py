@@ -33,6 +33,30 @@ TEMPLATES = {
     "loop": "{% for m in messages %}{{ loop.index0 }}: {{ m.content }}{% if not loop.last %}, {% endif %}{% endfor %}",
     "loop with break": "{% for m in messages %}{% if m.role == 'document' %}{% break %}{% endif %}{{ m.content }};{% endfor %}",
     "loop with continue": "{% for m in messages %}{% if m.role != 'query' %}{% continue %}{% endif %}{{ m.role }};{% endfor %}",
+    "text before a continue": "{% for m in messages %}{% if m.role=='system' %}<Instruct>: {{ m.content }}\n{% continue %}"
+    "{% endif %}<{{ m.role }}>: {{ m.content }}\n{% endfor %}answer:",
+    "text before a break": "{% for m in messages %}"
+    "{{ m.role }}{% if m.role == 'query' %}: {{ m.content }}{% break %}{% endif %}"
+    ";{% endfor %}.",
+    "continue in an inner loop": "{% for m in messages %}"
+    "<{% for n in messages %}{{ loop.index }}{% if loop.first %}-{% continue %}"
+    "{% endif %}{{ n.content }}{% endfor %}>{% endfor %}",
+    "fields of a loop": "{% for m in messages %}"
+    "{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}"
+    "{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }}{{ loop.previtem.role if loop.previtem }}"
+    "{{ loop.nextitem.content if loop.nextitem is defined }}{{ loop['index'] }}{{ loop is mapping }}{{ loop is iterable }}"
+    "{{ loop is sequence }}{{ loop is defined }}{% endfor %}",
+    "fields of an inner loop": "{% for m in messages %}{% for n in messages %}{{ loop.depth }}{{ loop.revindex }}{% endfor %}"
+    "{{ loop.revindex }}{% endfor %}",
+    "scope of else": "{% for m in [] %}{% else %}{% set x = 'a' %}{{ x }}{% endfor %}{{ x is defined }}{{ x }}",
+    "scope of a block": "{% set x = 'a' %}{% set text %}{% set x = 'b' %}{% set y = x %}{{ x }}{% endset %}"
+    "{{ x }}{{ text }}{{ y is defined }}",
+    "block in a loop": "{% for m in messages %}"
+    "{% set text %}<{{ loop.index }}{{ m.content }}>{% endset %}{{ text }}{% endfor %}",
+    "namespace of an object": "{% set ns = namespace({'a': 'x', 'b': 'y'}, b='z') %}"
+    "{{ ns.a }}{{ ns['b'] }}{{ ns.c is defined }}",
+    "path of an attribute": "{{ [{'a': messages[1]}] | map(attribute='a.content') | join }}"
+    "{{ [{'a': messages}] | map(attribute='a.1.role') | first }}",
     "trimmed blocks": "  {% if tools %}\n  {% else %}\n  {%- for m in messages -%}\n  <{{- m.content -}}>\n{%- endfor %}\n"
     "  {% endif %}\n\n",
     "strip": "{{ ' a ' + messages[1].content.strip() + ' b ' }}|{{ messages[2].content.rstrip() }}",
@@ -130,6 +154,17 @@ HOSTILE = {
     "replaced in a text": "{{ messages[1].content | replace('a', 'b') }}",
     "start of a text": "{{ messages[1].content.startswith('a') }}",
     "undefined": "{{ nothing.content }}",
+    "method of a loop": "{% for m in messages %}{{ loop.cycle('a', 'b') }}{% endfor %}",
+    "method of a loop as a condition": "{% for m in messages %}{% if loop.changed %}a{% endif %}{% endfor %}",
+    "length of a loop": "{% for m in messages %}{{ loop | length }}{% endfor %}",
+    "loop as text": "{% for m in messages %}{{ loop }}{% endfor %}",
+    "continue in a block": "{% for m in messages %}{% set x %}a{% continue %}{% endset %}{% endfor %}",
+    "continue without a loop": "a{% continue %}",
+    "method of an object": "{{ 'a' if messages[0].items else 'b' }}",
+    "method of a number": "{{ 5.strip() }}{{ (5).strip() }}",
+    "get of a list": "{{ messages.get(0).role }}",
+    "namespace of a list": "{% set ns = namespace([['a', 1]]) %}",
+    "arguments of podium's function": "{{ ' a' | trim(starts=false) }}",
 }  # fmt: skip
 
 
@@ -157,3 +192,38 @@ def test_no_sequence_of_constructs_takes_long_or_fails_in_another_way():
         except UnsupportedModel:
             results["refused"] += 1
     assert min(results.values()) > 10
+
+
+def test_random_templates_have_the_text_that_jinja_renders():
+    """Loops, conditions, scopes and blocks in any order and depth: the text is the same, or the template is refused."""
+    statements = [
+        "{{ x }}", "{% set x = loop.index %}", "{% set x = 'b' %}", "{% set ns.a = ns.a ~ 'n' %}", "{{ ns.a }}", "text;",
+        "{{ messages[1].content }}", "{% set x %}<{{ x }}{% set y = 'y' %}>{% endset %}", "{{ y is defined }}",
+        "{% if loop is defined and loop.first %}{% continue %}{% endif %}", "{% if x == 'b' %}{% break %}{% endif %}",
+        "{{ loop.revindex if loop is defined }}", "{{ loop.previtem.role if loop is defined and loop.previtem is defined }}",
+    ]  # fmt: skip
+    blocks = [
+        ("{% for m in messages %}", "{% endfor %}"), ("{% for m in messages[5:] %}a{% else %}", "{% endfor %}"),
+        ("{% if x == 'b' %}", "{% else %}-{% endif %}"), ("{% set y %}", "{% endset %}"),
+    ]  # fmt: skip
+    draw = random.Random(0)
+
+    def body(depth):
+        parts = draw.choices(statements, k=draw.randint(1, 4))
+        if depth:
+            start, end = draw.choice(blocks)
+            parts.insert(draw.randrange(len(parts) + 1), start + body(depth - 1) + end)
+        return "".join(parts)
+
+    rendered_count = 0
+    for _ in range(1000):
+        template = (
+            "{% set ns = namespace(a='') %}{% set x = 'a' %}{% for m in messages %}" + body(draw.randint(0, 3)) + "{% endfor %}"
+        )
+        try:
+            parts = render(template, ROLES, is_structured=False, variables=VARIABLES)
+        except UnsupportedModel:
+            continue
+        rendered_count += 1
+        assert filled(parts) == rendered_by_jinja(template), template
+    assert rendered_count > 500

@@ -55,12 +55,41 @@ class _Namespace:
     fields: dict[str, Any]
 
 
-class _Break(Exception):
-    """The statement break in a loop."""
+@dataclass(frozen=True, slots=True)
+class _Loop:
+    """The variable `loop` in a loop over `items`: the item at `position`."""
+
+    items: Sequence[Any]
+    position: int
+
+    def field(self, name: Any) -> Any:
+        """Return a field. Raises _TemplateError for others, such as the methods cycle and changed."""
+        following_count = len(self.items) - self.position - 1
+        fields = {
+            "index": self.position + 1,
+            "index0": self.position,
+            "revindex": following_count + 1,
+            "revindex0": following_count,
+            "first": self.position == 0,
+            "last": following_count == 0,
+            "length": len(self.items),
+            "depth": 1,  # Only loops with `recursive` are deeper.
+            "depth0": 0,
+            "previtem": self.items[self.position - 1] if self.position else UNDEFINED,
+            "nextitem": self.items[self.position + 1] if following_count else UNDEFINED,
+        }
+        if name not in fields:
+            raise _TemplateError(f"reads loop.{str(name)[:40]}, which podium does not evaluate")
+        return fields[name]
 
 
-class _Continue(Exception):
-    """The statement continue in a loop."""
+class _LoopControl(Exception):
+    """The statement break or continue in a loop. `output` is the text that the loop's body has produced before it."""
+
+    def __init__(self, *, ends_loop: bool) -> None:
+        super().__init__()
+        self.ends_loop = ends_loop
+        self.output = _Text(())
 
 
 class _TemplateError(Exception):
@@ -113,7 +142,23 @@ class _Evaluation:
 
     def body(self, nodes: Iterable[Any]) -> _Text:
         """Return the text that statements produce."""
-        return _concatenated([self._evaluate(node) for node in nodes])
+        outputs: list[Any] = []
+        try:
+            for node in nodes:
+                outputs.append(self._evaluate(node))  # not a comprehension: the outputs before a break are kept
+        except _LoopControl as control:
+            control.output = _concatenated([*outputs, control.output])
+            raise
+        return _concatenated(outputs)
+
+    def _scoped_body(self, nodes: Iterable[Any]) -> _Text:
+        """Return the text that statements produce. Names that are set in them do not exist after them."""
+        outer = self._variables
+        self._variables = dict(outer)
+        try:
+            return self.body(nodes)
+        finally:
+            self._variables = outer
 
     def _evaluate(self, node: Any) -> Any:
         """Return the value of an expression, or the text that a statement produces."""
@@ -145,23 +190,23 @@ class _Evaluation:
         items = _list(self._evaluate(node.iter))
         outer = self._variables
         outputs: list[_Text] = []
-        for index, item in enumerate(items):
-            self._variables = {**outer, "loop": _loop(index, len(items))}
+        for position, item in enumerate(items):
+            self._variables = {**outer, "loop": _Loop(items, position)}
             self._assign(node.target, item)
             try:
                 outputs.append(self.body(node.body))
-            except _Continue:
-                continue
-            except _Break:
-                break
+            except _LoopControl as control:
+                outputs.append(control.output)
+                if control.ends_loop:
+                    break
         self._variables = outer
-        return _concatenated(outputs) if items else self.body(node.else_)
+        return _concatenated(outputs) if items else self._scoped_body(node.else_)
 
     def _break_node(self, node: Any) -> None:
-        raise _Break
+        raise _LoopControl(ends_loop=True)
 
     def _continue_node(self, node: Any) -> None:
-        raise _Continue
+        raise _LoopControl(ends_loop=False)
 
     def _assign_node(self, node: Any) -> _Text:
         self._assign(node.target, self._evaluate(node.node))
@@ -170,7 +215,11 @@ class _Evaluation:
     def _assignblock_node(self, node: Any) -> _Text:
         if node.filter is not None:
             raise _TemplateError("uses a block with a filter, which podium does not evaluate")
-        self._assign(node.target, self.body(node.body))
+        try:
+            text = self._scoped_body(node.body)
+        except _LoopControl:
+            raise _TemplateError("ends a loop in a block, which podium does not evaluate") from None
+        self._assign(node.target, text)
         return _Text(())
 
     def _assign(self, target: Any, value: Any) -> None:
@@ -199,7 +248,10 @@ class _Evaluation:
         return {_known(self._evaluate(pair.key)): self._evaluate(pair.value) for pair in node.items}
 
     def _getattr_node(self, node: Any) -> Any:
-        return _item(self._evaluate(node.node), node.attr)
+        value = self._evaluate(node.node)
+        if isinstance(value, dict) and hasattr(value, node.attr):
+            raise _TemplateError(f"reads the method {node.attr}, which podium does not evaluate")
+        return _item(value, node.attr)
 
     def _getitem_node(self, node: Any) -> Any:
         value = self._evaluate(node.node)
@@ -267,10 +319,10 @@ class _Evaluation:
         arguments, keywords = self._arguments(node)
         kind = type(node.node).__name__
         if kind == "Getattr" and node.node.attr in METHODS:
-            return METHODS[node.node.attr](self._evaluate(node.node.node), *arguments, **keywords)
+            return _method_result(node.node.attr, self._evaluate(node.node.node), *arguments, **keywords)
         name = node.node.name if kind == "Name" else "a function"
         if name == "namespace":
-            return _Namespace(keywords)
+            return _Namespace(_fields(*arguments) | keywords)
         if name == "raise_exception":
             raise _TemplateError(f"refuses a query with a document: {str(arguments[:1])[:200]}")
         raise _TemplateError(f"calls {name}, which podium does not evaluate")
@@ -333,7 +385,7 @@ def _comparison(name: str, left: Any, right: Any) -> bool:
 
 
 def _scalar(value: Any) -> Any:
-    if isinstance(value, list | dict | _Namespace):
+    if isinstance(value, list | dict | _Namespace | _Loop):
         raise _TemplateError("compares a list or an object, which podium does not evaluate")
     return _known(value)
 
@@ -364,6 +416,8 @@ def _checked_list(values: Any) -> Any:
 
 def _item(value: Any, key: Any) -> Any:
     """Return a field of an object or an entry of a list, UNDEFINED if it is missing."""
+    if isinstance(value, _Loop):
+        return value.field(key)
     if isinstance(value, _Namespace):
         value = value.fields
     if isinstance(value, dict):
@@ -373,8 +427,18 @@ def _item(value: Any, key: Any) -> Any:
     raise _TemplateError(f"reads {str(key)[:40]!r} of a value that does not have fields")
 
 
-def _loop(index: int, count: int) -> dict[str, Any]:
-    return {"index": index + 1, "index0": index, "first": index == 0, "last": index == count - 1, "length": count}
+def _attribute(value: Any, path: Any) -> Any:
+    """Return the value at a path of fields and positions, such as content.0.text."""
+    for name in str(_known(path)).split("."):
+        value = _item(value, int(name) if name.isdecimal() else name)
+    return value
+
+
+def _fields(values: Any = None, *others: Any) -> dict[str, Any]:
+    """Return the fields of namespace(…) that are those of an object."""
+    if others or not isinstance(values, dict | None):
+        raise _TemplateError("calls namespace with a value that is not an object")
+    return dict(values or {})
 
 
 def _stripped(value: Any, *, starts: bool = True, ends: bool = True) -> _Text:
@@ -422,7 +486,7 @@ def _join(values: Any, separator: Any = "") -> _Text:
 
 
 def _mapped(values: Any, *, attribute: str) -> list[Any]:
-    return [_item(item, attribute) for item in _list(values)]
+    return [_attribute(item, attribute) for item in _list(values)]
 
 
 def _selected(values: Any, attribute: str, test: str | None = None, *arguments: Any) -> list[Any]:
@@ -434,7 +498,7 @@ def _rejected(values: Any, attribute: str, test: str | None = None, *arguments: 
 
 
 def _passes(item: Any, attribute: str, test: str | None, *arguments: Any) -> bool:
-    value = _item(item, attribute)
+    value = _attribute(item, attribute)
     return _truth(value) if test is None else _test(test, value, *arguments)
 
 
@@ -451,7 +515,7 @@ def _replaced(value: Any, old: Any, new: Any) -> str:
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
-    "trim": _stripped,
+    "trim": lambda value: _stripped(value),
     "first": _first,
     "last": _last,
     "default": _default,
@@ -467,7 +531,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "replace": _replaced,
 }
 METHODS: dict[str, Callable[..., Any]] = {
-    "strip": _stripped,
+    "strip": lambda value: _stripped(value),
     "lstrip": lambda value: _stripped(value, ends=False),
     "rstrip": lambda value: _stripped(value, starts=False),
     "startswith": lambda value, start: _known(value).startswith(_known(start)),
@@ -490,13 +554,20 @@ TESTS: dict[str, Callable[..., bool]] = {
     "none": lambda value: value is None,
     "string": _is_text,
     "mapping": lambda value: isinstance(value, dict),
-    "iterable": lambda value: isinstance(value, str | _Text | list | dict),
-    "sequence": lambda value: isinstance(value, str | _Text | list | dict),
+    "iterable": lambda value: isinstance(value, str | _Text | list | dict | _Undefined | _Loop),
+    "sequence": lambda value: isinstance(value, str | _Text | list | dict | _Undefined),
     "number": lambda value: isinstance(value, int | float),
     "boolean": lambda value: isinstance(value, bool),
     "true": lambda value: value is True,
     "false": lambda value: value is False,
 }
+
+
+def _method_result(name: str, value: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Return the result of a method: get is one of objects, and the others are of texts."""
+    if not (isinstance(value, dict) if name == "get" else _is_text(value)):
+        raise _TemplateError(f"calls {name} of a value that does not have this method")
+    return METHODS[name](value, *arguments, **keywords)
 
 
 def _test(name: str, value: Any, *arguments: Any) -> bool:

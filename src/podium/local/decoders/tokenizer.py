@@ -9,46 +9,26 @@ from __future__ import annotations
 
 import copy
 import functools
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken
-from tokenizers import Tokenizer as FastTokenizer
 
-from podium.errors import Argument, UnsupportedModel
-from podium.local.decoders.prompts import Part, Piece, Slot, SlotName
+from podium.errors import Argument, InvalidInput, UnsupportedModel
+from podium.local.decoders.elements import SLOT_NUMBERS, PROBES, Element, divided, elements_of, filled, special_tokens
+from podium.local.decoders.prompts import Piece, Slot, SlotName
 from podium.local.decoders.spec import DecoderSpec
 from podium.local.files.checkpoint import Array
 from podium.local.tokenizer import Encoded, Tokenizer
 
 __all__ = ["PromptTokenizer"]
 
-PROBES = ("a", "A", "1", "é", ".", ":", " ", "\n", "中")
-"""Beginnings of documents. Tokens at the start of a prompt are shared if they are the same for all of these."""
 MIN_TEXT_TOKENS = 16  # A maximum length must leave at least this many tokens for a query and a document.
+MIN_BEGINNING_CHARACTERS = 1_000
+EDGE_TOKENS = 8  # more than the number of tokens that change if a text is cut
 
-NO_SLOT = 0
-SLOT_NUMBERS: dict[SlotName, int] = {"query": 1, "document": 2, "instruction": 3}
-
-
-@dataclass(frozen=True, slots=True)
-class _Element:
-    """A part of a prompt that is tokenised at once: a special token, or parts without special tokens.
-
-    - `parts`: the parts of the text, () for a special token.
-    - `special_id`: the id of a special token.
-    - `allowance`: that of the piece.
-    """
-
-    parts: tuple[Part, ...] = ()
-    special_id: int | None = None
-    allowance: int = 0
-
-    def contains(self, slot: SlotName) -> bool:
-        return any(isinstance(part, Slot) and part.name == slot for part in self.parts)
+NO_SLOT = 0  # the number of tokens that have no character of a text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +36,7 @@ class _Tokens:
     """Tokens of a prompt, as arrays of shape (tokens,).
 
     - `ids`: the ids, int32.
-    - `slots`: the number of the slot (SLOT_NUMBERS) from whose text a token has a character, int8. It is NO_SLOT for a token
-      that has only fixed text.
+    - `slots`: the number of the slot (SLOT_NUMBERS) of whose text a token has a character, NO_SLOT if there is none, int8.
     - `is_inside`: whether all characters of a token are those of one slot's text, bool.
     """
 
@@ -76,16 +55,20 @@ class _Tokens:
 class _Template:
     """The prompt for one query: its tokens before and after the element with the document.
 
+    - `query`: the query, or its beginning if the rest is never read.
     - `dropped_query_tokens`: how many tokens of the query are never read, because it is too long.
     - `shared_ids`: the ids with which the prompt begins for every document.
     - `fixed_count`: how many tokens are not the document's.
+    - `instruction_count`: how many tokens are the instruction's.
     """
 
+    query: str
     before: _Tokens
     after: _Tokens
     dropped_query_tokens: int
     shared_ids: Array
     fixed_count: int
+    instruction_count: int
 
 
 class PromptTokenizer(Tokenizer[tuple[str, str]]):
@@ -101,42 +84,63 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         super().__init__(spec.base, max_length, do_lower_case=spec.do_lower_case)
         self._spec = spec
         self._special_ids = self._checked_special_ids()
+        pieces_per_prompt = (spec.prompt.plain, spec.prompt.instructed)
+        self._elements = {pieces: self._elements_of(pieces) for pieces in pieces_per_prompt if pieces}
         self._set_instruction(instruction)
 
     def with_instruction(self, instruction: str) -> PromptTokenizer:
-        """Return a tokenizer like this one with another instruction. The two share the vocabulary."""
+        """Return a tokenizer like this one with another instruction. The two share the vocabulary.
+
+        The instruction is tokenised, which takes milliseconds if it is long. Raises InvalidInput if it is too long.
+        """
         tokenizer = copy.copy(self)
         tokenizer._set_instruction(instruction)
         return tokenizer
 
     def _set_instruction(self, instruction: str | None) -> None:
-        """Prepare the prompt with an instruction, None for the default. Raises UnsupportedModel if it does not fit."""
+        """Prepare the prompt with an instruction, None for the default. Raises what `_check_room` raises."""
         prompt = self._spec.prompt
         max_length = self.max_length
         self._instruction = instruction if instruction is not None else prompt.default_instruction
-        elements = list(self._elements(prompt.pieces(self._instruction)))
-        if prompt.begins_with_bos:
-            elements = [_Element(special_id=self._bos_id()), *elements]
-        document_index = next(index for index, element in enumerate(elements) if element.contains("document"))
-        self._before = elements[:document_index]
-        self._document_element = elements[document_index]
-        self._after = elements[document_index + 1 :]
+        elements = self._elements[prompt.pieces(self._instruction)]
+        index = next(i for i, element in enumerate(elements) if element.contains("document"))
+        self._before = [self._prepared(element) for element in elements[:index]]
+        self._document_element = elements[index]
+        self._after = [self._prepared(element) for element in elements[index + 1 :]]
+        self._query_element = next(element for element in elements if element.contains("query"))
         self._query_limit = None if prompt.query_share is None else int(max_length * prompt.query_share)
         self._document_limit = None if prompt.document_share is None else int(max_length * prompt.document_share)
         self._limit = min(max_length + self._allowance(elements), self._spec.position_count)
         self._template_of = functools.lru_cache(maxsize=4)(self._template)
+        self._check_room(instruction)
+
+    def _check_room(self, instruction: str | None) -> None:
+        """Raise an error if the prompt leaves too few tokens: InvalidInput for an instruction, else UnsupportedModel."""
         template = self._template_of("a")
-        if self._limit < template.fixed_count + MIN_TEXT_TOKENS:
-            min_length = max_length - self._limit + template.fixed_count + MIN_TEXT_TOKENS
-            raise UnsupportedModel(
-                Argument("max_length", max_length),
-                f" leaves too few tokens for a text beside the prompt; use {min_length} or more",
+        missing_count = template.fixed_count + MIN_TEXT_TOKENS - self._limit
+        if missing_count <= 0:
+            return
+        instruction_count = template.instruction_count
+        if instruction is not None and instruction_count >= missing_count:
+            raise InvalidInput(
+                Argument("instruction"),
+                f" has {instruction_count:,} tokens, which leaves too few for a text; shorten it by {missing_count:,} tokens",
             )
+        raise UnsupportedModel(
+            Argument("max_length", self.max_length),
+            f" leaves too few tokens for a text beside the prompt; use {self.max_length + missing_count} or more",
+        )
 
     def encode(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
         templates = [self._template_of(query) for query, _ in inputs]
-        documents = self._document_tokens(inputs)
-        return [self._encode_pair(template, document) for template, document in zip(templates, documents, strict=True)]
+        beginnings = [self._beginning(self._document_element, "document", text) for _, text in inputs]
+        documents = self._document_tokens(
+            [(template.query, beginning) for template, (beginning, _) in zip(templates, beginnings, strict=True)]
+        )
+        return [
+            self._encode_pair(template, document, rest_count)
+            for template, document, (_, rest_count) in zip(templates, documents, beginnings, strict=True)
+        ]
 
     def character_count(self, item: tuple[str, str]) -> int:
         query, text = item
@@ -145,13 +149,14 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
     def text_limit(self, query: str) -> int:
         """Return how many tokens of a text are read together with a query.
 
-        A query that leaves less than a quarter of the tokens is not counted completely, because texts would be read in far too
-        many parts.
+        It is 0 if there are fewer than MIN_TEXT_TOKENS, because texts would be read in far too many parts.
         """
-        return max(self._limit - self._template_of(query).fixed_count, self._limit // 4)
+        room = self._limit - self._template_of(query).fixed_count
+        return room if room >= MIN_TEXT_TOKENS else 0
 
-    def _encode_pair(self, template: _Template, document: _Tokens) -> Encoded:
-        text_count = document.count("document")
+    def _encode_pair(self, template: _Template, document: _Tokens, rest_count: int) -> Encoded:
+        """Return a pair as the model reads it. `rest_count` is how many tokens of the text are not in `document`."""
+        text_count = document.count("document") + rest_count
         uncut = _joined([template.before, document.selected(slice(self._document_limit)), template.after])
         tokens = _cut(uncut, self._limit)
         read_count = tokens.count("document")
@@ -170,45 +175,84 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         )
 
     def _template(self, query: str) -> _Template:
-        """Return the prompt for a query, without those tokens of the query that exceed the prompt's limit."""
-        all_before = self._tokens(self._before, query)
-        all_after = self._tokens(self._after, query)
-        before = _joined([self._without_excess(tokens) for tokens in all_before])
-        after = _joined([self._without_excess(tokens) for tokens in all_after])
-        query_count = sum(tokens.count("query") for tokens in [*all_before, *all_after])
-        probes = self._document_tokens([(query, text) for text in PROBES])
-        beginnings = [np.concatenate([before.ids, probe.ids]) for probe in probes]
-        shared_count = min(_common_length(beginnings[0], ids) for ids in beginnings) if self._spec.shares_prefix else 0
+        beginning, rest_count = self._beginning(self._query_element, "query", query)
+        before = self._tokens(self._before, beginning)
+        after = self._tokens(self._after, beginning)
+        cut_before, cut_after = (_joined([self._without_excess(item) for item in part]) for part in (before, after))
+        probes = self._document_tokens([(beginning, text) for text in PROBES])
+        starts = [np.concatenate([cut_before.ids, probe.ids]) for probe in probes]
+        shared_count = min(_common_length(starts[0], ids) for ids in starts) if self._spec.shares_prefix else 0
+        uncut = _joined([*before, probes[0], *after])
+        cut = _joined([cut_before, probes[0], cut_after])
         return _Template(
-            before,
-            after,
-            dropped_query_tokens=query_count - before.count("query") - after.count("query"),
-            shared_ids=beginnings[0][:shared_count],
-            fixed_count=len(beginnings[0]) - probes[0].count("document") + len(after.ids),
+            beginning,
+            cut_before,
+            cut_after,
+            dropped_query_tokens=rest_count + uncut.count("query") - cut.count("query"),
+            shared_ids=starts[0][:shared_count],
+            fixed_count=len(cut.ids) - probes[0].count("document"),
+            instruction_count=cut.count("instruction"),
         )
+
+    def _beginning(self, element: Element, name: SlotName, text: str) -> tuple[str, int]:
+        """Return the beginning of a text that may be read, and how many tokens the rest has. A short text has no rest.
+
+        Counting the tokens of a long text takes less memory than finding their characters. `element` has the text's slot.
+        """
+        slot = next(part for part in element.parts if isinstance(part, Slot) and part.name == name)
+        stripped = slot.stripped(text)
+        end = self._beginning_end(stripped)
+        if end == len(stripped):
+            return text, 0
+        complete_count, count = (self._token_count(element, {name: item}) for item in (stripped, stripped[:end]))
+        return stripped[:end], complete_count - count
+
+    def _beginning_end(self, text: str) -> int:
+        """Return where a beginning with more tokens than a prompt ends, the length of the text if there is none."""
+        size = max(self._limit, MIN_BEGINNING_CHARACTERS)
+        total = 0
+        for end in range(size, len(text), size):
+            (encoding,) = self._encodings([text[end - size : end]], self._tokenizer.encode_batch_fast)
+            total += max(len(encoding) - EDGE_TOKENS, 0)
+            if total > self._limit:
+                return end
+        return len(text)
+
+    def _token_count(self, element: Element, texts: Mapping[SlotName, str]) -> int:
+        """Return how many tokens an element with a text has. The other texts are empty."""
+        text, _ = filled(element.parts, {**dict.fromkeys(SLOT_NUMBERS, ""), **texts})
+        if any(token in text for token in self._special_ids):
+            (encoding,) = self._encodings([text], self._tokenizer.encode_batch)
+            return len(self._without_special_ids(text, encoding)[0])
+        (encoding,) = self._encodings([text], self._tokenizer.encode_batch_fast)
+        return len(encoding)
 
     def _without_excess(self, tokens: _Tokens) -> _Tokens:
         """Return the tokens of an element. If they have the query's, only as many as the prompt allows."""
         return tokens.selected(slice(self._query_limit)) if tokens.count("query") else tokens
 
-    def _tokens(self, elements: Sequence[_Element], query: str) -> list[_Tokens]:
+    def _prepared(self, element: Element) -> Element | _Tokens:
+        """Return the tokens of an element if they are those of every query."""
+        return element if element.contains("query") else self._element_tokens(element, [{}])[0]
+
+    def _tokens(self, elements: Sequence[Element | _Tokens], query: str) -> list[_Tokens]:
         """Return the tokens of elements without the document."""
-        return [self._element_tokens([element], [{"query": query}])[0] for element in elements]
+        return [
+            self._element_tokens(element, [{"query": query}])[0] if isinstance(element, Element) else element
+            for element in elements
+        ]
 
     def _document_tokens(self, inputs: Sequence[tuple[str, str]]) -> list[_Tokens]:
         """Return the tokens of the element with the document, for each pair of a query and a document."""
-        texts: list[dict[SlotName, str]] = [{"query": query, "document": text} for query, text in inputs]
-        return self._element_tokens([self._document_element] * len(inputs), texts)
+        return self._element_tokens(self._document_element, [{"query": query, "document": text} for query, text in inputs])
 
-    def _element_tokens(self, elements: Sequence[_Element], texts: Sequence[Mapping[SlotName, str]]) -> list[_Tokens]:
-        if elements and elements[0].special_id is not None:
-            return [_special_token(element.special_id) for element in elements if element.special_id is not None]
-        filled = [
-            _filled(element.parts, {"instruction": self._instruction or "", **item})
-            for element, item in zip(elements, texts, strict=True)
-        ]
-        encodings = self._encodings([text for text, _ in filled], self._tokenizer.encode_batch)
-        return [self._labelled(text, encoding, spans) for (text, spans), encoding in zip(filled, encodings, strict=True)]
+    def _element_tokens(self, element: Element, texts: Sequence[Mapping[SlotName, str]]) -> list[_Tokens]:
+        """Return the tokens of an element with each of the texts."""
+        if element.special_id is not None:
+            return [_special_token(element.special_id)] * len(texts)
+        all_filled = [filled(element.parts, {"instruction": self._instruction or "", **item}) for item in texts]
+        encodings = self._encodings([text for text, _ in all_filled], self._tokenizer.encode_batch)
+        return [self._labelled(text, encoding, spans) for (text, spans), encoding in zip(all_filled, encodings, strict=True)]
 
     def _labelled(self, text: str, encoding: Any, spans: Sequence[tuple[int, int, int]]) -> _Tokens:
         ids, offsets = self._without_special_ids(text, encoding)
@@ -246,14 +290,14 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
         prompt = self._spec.prompt
         texts: dict[SlotName, str] = {"query": "a", "document": "b", "instruction": "c"}
         pieces = [piece for pieces in (prompt.plain, prompt.instructed) if pieces for piece in pieces]
-        expected = self._encodings([_filled(piece.parts, texts)[0] for piece in pieces], self._tokenizer.encode_batch)
-        special_ids = _special_ids(self._tokenizer, pieces)
+        expected = self._encodings([filled(piece.parts, texts)[0] for piece in pieces], self._tokenizer.encode_batch)
+        special_ids = special_tokens(self._tokenizer, pieces)
         self._tokenizer.encode_special_tokens = True
         for piece, encoding in zip(pieces, expected, strict=True):
             ids: list[int] = []
-            for element in _split(piece, special_ids):
-                text, _ = _filled(element.parts, texts)
-                ids += [element.special_id] if element.special_id is not None else self._tokenise([text])[0].tolist()
+            for element in elements_of(piece, special_ids):
+                text, _ = filled(element.parts, texts)
+                ids += [element.special_id] if element.special_id is not None else self._ids_of(text)
             if ids != encoding.ids:
                 raise UnsupportedModel(
                     "its tokenizer reads the beginning of a text differently, so the texts between special tokens cannot be "
@@ -261,9 +305,16 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
                 )
         return special_ids
 
-    def _elements(self, pieces: Sequence[Piece]) -> Iterator[_Element]:
-        for piece in pieces:
-            yield from _split(piece, self._special_ids)
+    def _ids_of(self, text: str) -> list[int]:
+        return [int(token_id) for token_id in self._tokenise([text])[0]]
+
+    def _elements_of(self, pieces: Sequence[Piece]) -> list[Element]:
+        """Return the elements of a prompt. Pieces of which a share of the maximum length is read are not divided further."""
+        prompt = self._spec.prompt
+        elements = [element for piece in pieces for element in elements_of(piece, self._special_ids)]
+        if prompt.query_share is None and prompt.document_share is None:
+            elements = [part for element in elements for part in divided(element, self._tokenizer, self._ids_of)]
+        return [Element(special_id=self._bos_id()), *elements] if prompt.begins_with_bos else elements
 
     def _bos_id(self) -> int:
         """Return the id of the token for the beginning of a text, which the tokenizer's settings name."""
@@ -276,7 +327,7 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
             )
         return int(token_id)
 
-    def _allowance(self, elements: Sequence[_Element]) -> int:
+    def _allowance(self, elements: Sequence[Element]) -> int:
         """Return how many tokens of the prompt are added to the maximum length."""
         allowed = [element for element in elements if element.allowance]
         return sum(
@@ -290,12 +341,8 @@ def _special_token(token_id: int) -> _Tokens:
 
 def _joined(tokens: Sequence[_Tokens]) -> _Tokens:
     empty = _Tokens(np.zeros(0, np.int32), np.zeros(0, np.int8), np.zeros(0, np.bool_))
-    items = [empty, *tokens]  # np.concatenate needs at least one array.
-    return _Tokens(
-        np.concatenate([item.ids for item in items]),
-        np.concatenate([item.slots for item in items]),
-        np.concatenate([item.is_inside for item in items]),
-    )
+    columns = zip(*((item.ids, item.slots, item.is_inside) for item in (empty, *tokens)), strict=True)
+    return _Tokens(*map(np.concatenate, columns))
 
 
 def _cut(tokens: _Tokens, limit: int) -> _Tokens:
@@ -303,7 +350,7 @@ def _cut(tokens: _Tokens, limit: int) -> _Tokens:
     excess = len(tokens.ids) - limit
     if excess <= 0:
         return tokens
-    tail_count = len(tokens.ids) - int(np.flatnonzero(tokens.slots != NO_SLOT)[-1]) - 1
+    tail_count = len(tokens.ids) - int(np.flatnonzero(tokens.slots)[-1]) - 1
     document = np.flatnonzero((tokens.slots == SLOT_NUMBERS["document"]) & tokens.is_inside)
     rest = tokens.selected(np.delete(np.arange(len(tokens.ids)), document[max(len(document) - excess, 0) :]))
     if len(rest.ids) <= limit:
@@ -317,57 +364,3 @@ def _common_length(first: Array, second: Array) -> int:
     count = min(len(first), len(second))
     different = np.flatnonzero(first[:count] != second[:count])
     return int(different[0]) if len(different) else count
-
-
-def _filled(parts: Sequence[Part], texts: Mapping[SlotName, str]) -> tuple[str, list[tuple[int, int, int]]]:
-    """Return the text of parts, and the start, the end and the number of each slot's text."""
-    text = ""
-    spans: list[tuple[int, int, int]] = []
-    for part in parts:
-        if isinstance(part, Slot):
-            filling = part.stripped(texts[part.name])
-            spans.append((len(text), len(text) + len(filling), SLOT_NUMBERS[part.name]))
-            text += filling
-        else:
-            text += part
-    return text, spans
-
-
-def _special_ids(tokenizer: FastTokenizer, pieces: Sequence[Piece]) -> dict[str, int]:
-    """Return the special tokens and their ids, and make those tokens special that the prompt has.
-
-    Some tokenizers do not mark tokens such as <think> as special. Tokens of spaces are not special in any prompt.
-    Raises UnsupportedModel if a token of the prompt also takes the spaces around it.
-    """
-    literals = "\0".join(part for piece in pieces for part in piece.parts if isinstance(part, str))
-    special_ids: dict[str, int] = {}
-    for token_id, token in tokenizer.get_added_tokens_decoder().items():
-        is_in_prompt = token.content in literals and not token.content.isspace()
-        if is_in_prompt and (token.lstrip or token.rstrip or token.single_word):
-            raise UnsupportedModel(
-                f"its tokenizer.json lets the token {token.content!r} take the spaces around it, which podium does not have; "
-                "use another model"
-            )
-        if is_in_prompt and not token.special:
-            tokenizer.add_special_tokens([AddedToken(token.content, normalized=token.normalized, special=True)])
-        if is_in_prompt or token.special:
-            special_ids[token.content] = token_id
-    return special_ids
-
-
-def _split(piece: Piece, special_ids: Mapping[str, int]) -> Iterator[_Element]:
-    """Yield the special tokens in the fixed texts of a piece, and the parts between them."""
-    tokens = sorted(special_ids, key=len, reverse=True)
-    pattern = re.compile("(" + "|".join(map(re.escape, tokens)) + ")") if tokens else None
-    parts: list[Part] = []
-    for part in piece.parts:
-        for text in pattern.split(part) if pattern and isinstance(part, str) else [part]:
-            if isinstance(text, str) and text in special_ids:
-                if parts:
-                    yield _Element(tuple(parts), allowance=piece.allowance)
-                yield _Element(special_id=special_ids[text], allowance=piece.allowance)
-                parts = []
-            elif text:
-                parts.append(text)
-    if parts:
-        yield _Element(tuple(parts), allowance=piece.allowance)

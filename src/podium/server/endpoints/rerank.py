@@ -34,7 +34,6 @@ __all__ = ["received_body", "rerank", "within_time_limit"]
 
 MAX_FIELDS = 100  # maximum number of names in rank_fields
 MAX_MODEL_NAME = 200  # maximum number of characters
-MAX_INSTRUCTION = 4_000  # maximum number of characters; every text is read with it
 MANY_DOCUMENTS = 500  # a reply with more documents is built on another thread, because it would block the event loop
 CHARACTERS_PER_TOKEN = 4  # roughly; only the order in which requests are computed depends on it
 MAX_BYTES_PER_CHARACTER = 4  # of a string in memory
@@ -63,9 +62,6 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
     if call.explain:
         _check_explained(call)
         memory.grow(MAX_BYTES_PER_CHARACTER * MOST_PARTS * sum(counts))
-    reranker = reranker.with_instruction(call.instruction)
-    if call.passages:
-        reranker = _with_passages(reranker)
     is_only_model = len(state.models.distinct_rerankers) == 1
     with state.admission.slot(model_key, is_only_model=is_only_model), state.metrics.requests_in_progress.track_inprogress():
         rankings, call = await within_time_limit(
@@ -88,7 +84,13 @@ async def rerank(request: Request, state: State, record: Record) -> Response:
 async def _ranked_call(
     reranker: Reranker, call: Call, counts: Sequence[int], *, returns_texts: bool
 ) -> tuple[Sequence[Ranking], Call]:
-    """Return the ranking of each question, and the call with the texts of the results and the explanation, if it needs them."""
+    """Return the ranking of each question, and the call with the texts of the results and the explanation, if it needs them.
+
+    An instruction is tokenised on another thread.
+    """
+    reranker = await off_loop(call.instruction is not None, reranker.with_instruction, call.instruction)
+    if call.passages:
+        reranker = _with_passages(reranker)
     rankings = await _rankings(reranker, call, counts)
     texts = await _result_texts(call, rankings[0]) if returns_texts else []
     explanation = await _explanation(reranker, call) if call.explain else None
@@ -213,8 +215,6 @@ def _check_limits(call: Call, settings: Settings) -> None:
         raise Refusal(400, f"the request has {call.document_count:,} documents; this server accepts {settings.max_documents:,}")
     if call.rank_by and len(call.rank_by) > MAX_FIELDS:
         raise Refusal(400, f"rank_fields has {len(call.rank_by):,} names; this server accepts {MAX_FIELDS}")
-    if call.instruction and len(call.instruction) > MAX_INSTRUCTION:
-        raise Refusal(400, f"the instruction has more than {MAX_INSTRUCTION:,} characters; shorten it")
     if call.model and len(call.model) > MAX_MODEL_NAME:
         raise Refusal(400, f"the name of the model has more than {MAX_MODEL_NAME} characters")
 
