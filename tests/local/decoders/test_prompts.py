@@ -198,8 +198,8 @@ def test_query_that_is_too_long_is_cut_and_counted():
 @pytest.mark.parametrize("name", [name for name in NAMES if read_spec(name).prompt.query_share is None])
 def test_query_and_instruction_are_not_tokenised_with_every_document(name):
     tokenizer = PromptTokenizer(read_spec(name), 256)
-    assert not tokenizer._element.contains("query")
-    assert not tokenizer._element.contains("instruction")
+    assert not tokenizer._document_element.contains("query")
+    assert not tokenizer._document_element.contains("instruction")
 
 
 def test_prompt_is_not_divided_if_the_tokenizer_does_not_divide_texts(model_copy):
@@ -209,7 +209,7 @@ def test_prompt_is_not_divided_if_the_tokenizer_does_not_divide_texts(model_copy
     content["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     (folder / "tokenizer.json").write_text(json.dumps(content))
     tokenizer = PromptTokenizer(read_spec(folder), 256)
-    assert tokenizer._element.contains("query")
+    assert tokenizer._document_element.contains("query")
     item = encode(tokenizer, "river " * 2000, "a document")
     assert (len(item.ids), item.text_tokens) == (256, 0)
 

@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as FastTokenizer
 from podium.errors import UnsupportedModel
 from podium.local.decoders.prompts import Part, Piece, Slot, SlotName
 
-__all__ = ["SLOT_NUMBERS", "PROBES", "Element", "divided", "elements_of", "filled", "special_tokens"]
+__all__ = ["PROBES", "SLOT_NUMBERS", "Element", "divided", "elements_of", "filled", "special_tokens"]
 
 PROBES = ("a", "A", "1", "é", ".", ":", " ", "\n", "中", "'s", "\u0338", "b\r\n", "<|x|>")
 """Texts whose first and last characters are of different kinds, to check that tokens beside a text do not depend on it."""

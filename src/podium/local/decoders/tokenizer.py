@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from podium.errors import Argument, InvalidInput, UnsupportedModel
-from podium.local.decoders.elements import SLOT_NUMBERS, PROBES, Element, divided, elements_of, filled, special_tokens
+from podium.local.decoders.elements import PROBES, SLOT_NUMBERS, Element, divided, elements_of, filled, special_tokens
 from podium.local.decoders.prompts import Piece, Slot, SlotName
 from podium.local.decoders.spec import DecoderSpec
 from podium.local.files.checkpoint import Array
