@@ -11,7 +11,7 @@ import pytest
 
 import podium
 from fakes import WordOverlap
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, ModelNotFound
 
 TEXTS = ["the sea at night", "a ripe red apple"]
 
@@ -36,6 +36,39 @@ CALLS = {
 def test_argument_of_another_library_is_refused_with_podiums_name_for_it(mini, name, call):
     with pytest.raises(InvalidInput, match=f"has no argument {name}; .*(limit=|threads=)"):
         call(mini, **{name: 1})
+
+
+@pytest.mark.parametrize(
+    ("call", "name", "advice"),
+    [
+        ("rerank", "max_length", "it is an argument of podium.load"),
+        ("load", "min_score", "it is an argument of rerank"),
+        ("rerank", "threshold", "use min_score="),
+        ("rerank", "fields", "use rank_by="),
+        ("load", "passages", r"podium.Reranker\(podium.Passages\("),
+    ],
+)
+def test_argument_of_another_function_is_refused_with_its_place(mini, call, name, advice):
+    with pytest.raises(InvalidInput, match=f"has no argument {name}; .*{advice}"):
+        CALLS[call](mini, **{name: 1})
+
+
+@pytest.mark.parametrize("name", [None, 3, ["podium-mini"], b"podium-mini", ""])
+def test_model_is_named_by_a_string(name):
+    with pytest.raises(InvalidInput, match="a model is named by a string"):
+        podium.load(name)
+
+
+@pytest.mark.parametrize("name", ["cohere/rerank-v3.5", "Cohere:rerank-v3.5", "coher:rerank-v3.5"])
+def test_name_like_that_of_a_hosted_model_has_a_suggestion(name):
+    with pytest.raises(ModelNotFound, match="did you mean cohere:rerank-v3.5"):
+        podium.load(name, api_key="none")
+
+
+@pytest.mark.parametrize("cache", ["memry", "scores.db", True, 3])
+def test_cache_is_memory_or_a_url(cache):
+    with pytest.raises(InvalidInput, match="scores are cached in 'memory' or in the Redis at a URL"):
+        podium.load("podium-mini", cache=cache)
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)

@@ -25,7 +25,7 @@ def import_optional(module: str, extra: str, *, user: str = "this") -> Any:
         packages = " ".join(f"'{requirement}'" for requirement in requirements(extra)) or error.name
         raise MissingPackage(
             f"{user} needs {error.name}, which is not installed: pip install {packages} (podium's extra {extra!r})"
-        ) from error
+        ) from None
 
 
 def requirements(extra: str) -> list[str]:

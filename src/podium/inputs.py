@@ -44,6 +44,11 @@ FOREIGN_NAMES = {
     "top_k": "use limit= for the number of results",
     **dict.fromkeys(("budget_ms", "max_tokens", "max_cost"), "budgets are arguments of rerank and podium.Budget"),
     "device": "models run on the CPU; use threads= with podium.load for the number of cores",
+    "max_length": "it is an argument of podium.load",
+    "min_score": "it is an argument of rerank",
+    "threshold": "use min_score= with rerank",
+    "fields": "use rank_by= for the fields that are read",
+    "passages": "wrap the model: podium.Reranker(podium.Passages(podium.load(name)))",
 }
 """An argument's name in other libraries → advice on podium's equivalent."""
 

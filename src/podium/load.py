@@ -170,6 +170,7 @@ def load(
     }
     scorer: BaseScorer
     candidates: int | None = None
+    provider = provider_of(name)
     if is_stack(name):
         refuse(
             local_options | hosted_options | {"threads": None, "instruction": None},
@@ -184,10 +185,12 @@ def load(
         limit = stack.limit if limit is None else limit
         rank_by = stack.rank_by if rank_by is None else rank_by
         candidates = stack.candidates
-    elif provider := provider_of(name):
+    elif provider is not None:
         refuse(local_options, f"{provider} is a hosted API and does not have the option")
         scorer = hosted_scorer(provider, str(name).partition(":")[2], **without_none(hosted_options))
     else:
+        if any(value is not None for value in hosted_options.values()):
+            _refuse_name_like_a_provider(os.fspath(name))
         refuse(hosted_options, f"{os.fspath(name)} is a model on this machine and does not have the option")
         scorer = local_scorer(name, **without_none(local_options))
     scorer = _wrapped(scorer, cache, calibration)
@@ -302,7 +305,7 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
     """
     from podium.hosted.providers import PROVIDERS
 
-    if isinstance(name, Path):
+    if isinstance(name, os.PathLike) and isinstance(os.fspath(name), str):
         return None
     if not isinstance(name, str) or not name:
         raise InvalidInput(
@@ -310,6 +313,16 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
         )
     prefix, colon, _ = name.partition(":")
     return prefix if colon and prefix in {row.name for row in PROVIDERS} else None
+
+
+def _refuse_name_like_a_provider(name: str) -> None:
+    """Raise ModelNotFound if the name of a model on this machine was probably meant to be that of a hosted model."""
+    from podium.hosted.providers import PROVIDERS
+
+    prefix, _, model = name.replace("/", ":", 1).partition(":")
+    similar = difflib.get_close_matches(prefix.lower(), [row.name for row in PROVIDERS], n=1)
+    if similar and not Path(name).exists():
+        raise ModelNotFound(f"{name!r} is not a hosted model; did you mean {similar[0]}:{model or '<model>'}?")
 
 
 def _unknown_model(name: str) -> ModelNotFound:

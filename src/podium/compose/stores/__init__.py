@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from podium.errors import InvalidInput
+
 __all__ = ["MEMORY_URL", "Row", "Store", "open_store", "store_at"]
 
 MEMORY = "memory"
@@ -51,6 +53,8 @@ def open_store(name: str) -> Store:
         from podium.compose.stores.memory import MemoryScores
 
         return MemoryScores()
+    if not isinstance(name, str) or "://" not in name:
+        raise InvalidInput(f"scores are cached in 'memory' or in the Redis at a URL (redis://host), not in {name!r:.40}")
     from podium.compose.stores.redis import RedisScores
 
     return RedisScores(name)

@@ -24,8 +24,9 @@ from podium.local.tokenizer import Encoded, Tokenizer
 
 __all__ = ["PromptTokenizer"]
 
-MIN_TEXT_TOKENS = 16  # A maximum length must leave at least this many tokens for a query and a document.
-MIN_BEGINNING_CHARACTERS = 1_000
+MIN_TEXT_TOKENS = 16  # A maximum length must leave so many tokens for a query and a document.
+MIN_BEGINNING_CHARACTERS = 1_000  # characters
+LONG_DOCUMENT = 100_000  # characters; finding the beginning that is read takes as long as tokenising it
 EDGE_TOKENS = 8  # more than the number of tokens that change if a text is cut
 
 NO_SLOT = 0  # the number of tokens that have no character of a text
@@ -133,7 +134,10 @@ class PromptTokenizer(Tokenizer[tuple[str, str]]):
 
     def encode(self, inputs: Sequence[tuple[str, str]]) -> list[Encoded]:
         templates = [self._template_of(query) for query, _ in inputs]
-        beginnings = [self._beginning(self._document_element, "document", text) for _, text in inputs]
+        beginnings = [
+            self._beginning(self._document_element, "document", text) if len(text) > LONG_DOCUMENT else (text, 0)
+            for _, text in inputs
+        ]
         documents = self._document_tokens(
             [(template.query, beginning) for template, (beginning, _) in zip(templates, beginnings, strict=True)]
         )
