@@ -61,7 +61,7 @@ def test_model_is_named_by_a_string(name):
 
 @pytest.mark.parametrize("name", ["cohere/rerank-v3.5", "Cohere:rerank-v3.5", "coher:rerank-v3.5"])
 def test_name_like_that_of_a_hosted_model_has_a_suggestion(name):
-    with pytest.raises(ModelNotFound, match="did you mean cohere:rerank-v3.5"):
+    with pytest.raises(ModelNotFound, match=r"did you mean cohere:rerank-v3\.5"):
         podium.load(name, api_key="none")
 
 

@@ -24,8 +24,8 @@ from podium.local.tokenizer import Encoded, Tokenizer
 
 __all__ = ["PromptTokenizer"]
 
-MIN_TEXT_TOKENS = 16  # A maximum length must leave so many tokens for a query and a document.
-MIN_BEGINNING_CHARACTERS = 1_000  # characters
+MIN_TEXT_TOKENS = 16  # A maximum length must leave at least this many tokens for a query and a document.
+MIN_BEGINNING_CHARACTERS = 1_000
 LONG_DOCUMENT = 100_000  # characters; finding the beginning that is read takes as long as tokenising it
 EDGE_TOKENS = 8  # more than the number of tokens that change if a text is cut
 
