@@ -202,3 +202,11 @@ def test_replacement_that_fails_does_not_end_the_server(tmp_path):
         (tmp_path / "moved").rename(tmp_path / "index")
         wait_until(lambda: ready_workers(server) == 3)
         assert server.client.get("/ready").status_code == 200
+
+
+def test_workers_that_cannot_start_are_an_error():
+    """The first workers start, and the limit of open files is too low for the others."""
+    code, output = failed_start("--port", "0", "--workers", "20", open_files=16)
+    assert code == 1
+    assert re.search(r"podium: cannot start worker \d+ of 20 \(Too many open files\); allow more processes", output)
+    assert "Traceback" not in output
