@@ -45,8 +45,8 @@ def difference_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Return the time, the tokens and the billed units of each reranker."""
-    rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
+    """Return the speed, the median and the 95th percentile of the time, the tokens and the billed units of each reranker."""
+    rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.is_compared]
     return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
 
 
