@@ -82,6 +82,19 @@ def test_sigterm_under_load_loses_no_request():
     assert 503 in failures
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signal_before_the_start_is_not_lost(workers):
+    """The script runs in another process, because the server ends its process some seconds later."""
+    script = f"""
+from podium.server.process import _Server
+from podium.server.settings import Settings
+server = _Server(Settings(workers={workers}))
+server.handle_exit(15, None)
+print(server.should_exit, server.exit_code)
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True 0\n"
+
+
 def test_server_stops_while_a_model_is_loading():
     """While the server downloads a model, it answers requests with 503. SIGTERM ends it without waiting for the download."""
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:

@@ -93,7 +93,7 @@ def _candidate_warnings(collection: Collection) -> Iterator[str]:
 
 
 def _cost_cells(cost: Cost) -> tuple[str, ...]:
-    """Return the cells of `cost_table` after the name. The times are empty if every query had cached scores."""
+    """Return the cells of `cost_table` after the name. If every query had cached scores, the first cell says so."""
     tokens = "" if cost.tokens is None else f"{cost.tokens:,}"
     billed = ", ".join(f"{amount:g} {unit}" for unit, amount in cost.billed.items()) or "–"
     if not cost.seconds:

@@ -78,7 +78,9 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and stop after the first signal. If there are no workers, stop at once after a second one."""
-        if self._loop is not None and not self._app.state.podium.admission.is_draining:
+        if self._loop is None:  # the server has not started, so there is nothing to drain
+            self._stop(0)
+        elif not self._app.state.podium.admission.is_draining:
             asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         elif self._settings.workers == 1:
             self.force_exit = True
