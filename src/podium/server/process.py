@@ -40,7 +40,10 @@ KEEP_ALIVE_SECONDS = 75  # most load balancers close idle connections after 60, 
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal or a failure, and return the exit code. Raises InvalidInput if the address is not available."""
+    """Serve until a signal or a failure, and return the exit code.
+
+    Raises InvalidInput if the address is not available, and PodiumError if workers cannot be started.
+    """
     share_heap()
     logs.set_up(settings.log_format)
     listener = listening_socket(settings)
