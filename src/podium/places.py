@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from podium.errors import InvalidInput
@@ -32,12 +32,13 @@ def load_source(
 ) -> HybridSource[Any]:
     """Return the source at a place: an index on Redis, the index in a folder, or a new index in memory of a file's documents.
 
-    Takes SourceOptions, or its fields as keyword arguments. Raises InvalidInput, SourceError and ModelError.
+    The fields of SourceOptions are also keyword arguments, which replace those of `options`. Raises InvalidInput, SourceError
+    and ModelError.
     """
     option_names = [field.name for field in fields(SourceOptions)]
     if unknown_names := sorted(set(keywords) - set(option_names)):
         raise InvalidInput(f"a source has no option {', '.join(unknown_names)}; it has {', '.join(option_names)}")
-    options = options or SourceOptions(**keywords)
+    options = replace(options or SourceOptions(), **keywords)
     kind = kind_of(os.fspath(place), kinds)
     _refuse_foreign_options(options, kind.source_options, {other.location: other.source_options for other in kinds})
     return kind.source(os.fspath(place), options, embedder)
@@ -78,7 +79,7 @@ def embedder(name: str | None) -> Embedder | None:
 
 
 def weights(names: str | None) -> dict[str, float] | None:
-    """Return the weights of fields, which `names` has in the notation of the command line; None if it names no field.
+    """Return the weights of fields by name, None if there are none. `names` is a list in the notation of the command line.
 
     >>> weights("title^2,text")
     {'title': 2.0, 'text': 1.0}

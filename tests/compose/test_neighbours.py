@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ def test_vectors_of_documents_are_not_computed_again(convert):
         ([[1.0]], "is not a vector"),
         ([10**400, 1], "is not a vector"),
         ([math.nan, 1.0], "is not a vector"),
-        ([1.0], "vectors of 1 to 2"),
+        ([1.0], "the vectors of the query and the documents have 1 to 2 numbers"),
     ],
     ids=["string", "matrix", "too large", "NaN", "other length"],
 )
@@ -189,6 +190,14 @@ def test_vector_field_that_no_document_has_is_noted():
     assert podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="vector")).rerank(QUERY, documents).notes == ()
     some = podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="vector")).rerank(QUERY, [documents[0], {"text": "b"}])
     assert some.notes == ()
+
+
+@pytest.mark.parametrize(
+    "document", [{"text": "a", "v": None}, SimpleNamespace(text="a", v=[1.0, 0.0])], ids=["None", "attribute"]
+)
+def test_vector_field_that_cannot_be_used_is_not_called_missing(document):
+    ranking = podium.Reranker(Neighbours(scorer_of(1.0, 2.0), embed, vector="v")).rerank(QUERY, [document, "b"])
+    assert ranking.notes == ("no document is a mapping with a vector under the key 'v', so all texts were embedded",)
 
 
 @pytest.mark.parametrize("value", ["org/model", None, 3], ids=str)

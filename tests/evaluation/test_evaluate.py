@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -114,3 +115,14 @@ def test_report_leaves_out_scores_of_documents_that_were_not_scored(collection, 
     assert any(math.isnan(score) for scores in system.run.values() for score in scores.values())
     evaluation = compare_systems(collection, baseline, [system], ("nDCG@10",))
     assert "nan" not in page(evaluation)
+
+
+def test_report_leaves_out_scores_of_documents_without_text(collection, baseline):
+    """Their score is the lowest float32, so all other scores would be in one bin."""
+    blank = dataclasses.replace(collection, documents={**collection.documents, "d3": "\u200b"})
+    scorer = FunctionScorer(lambda texts: Scores([float("apple" in text) for text in texts]))
+    system = rerank_run(blank, baseline.run, podium.Reranker(scorer), "fruit", ignore_progress)
+    assert system.run["q1"]["d3"] < -1e38
+    html = page(compare_systems(blank, baseline, [system], ("nDCG@10",)))
+    assert "Distribution of scores" in html
+    assert "e+38" not in html

@@ -82,6 +82,19 @@ def test_sigterm_under_load_loses_no_request():
     assert 503 in failures
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_signal_before_the_start_is_not_lost(workers):
+    """The script runs in another process, because the server ends its process some seconds later."""
+    script = f"""
+from podium.server.process import _Server
+from podium.server.settings import Settings
+server = _Server(Settings(workers={workers}))
+server.handle_exit(15, None)
+print(server.should_exit, server.exit_code)
+"""
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True 0\n"
+
+
 def test_server_stops_while_a_model_is_loading():
     """While the server downloads a model, it answers requests with 503. SIGTERM ends it without waiting for the download."""
     with socket.create_server(("127.0.0.1", 0)) as silent_hub:
@@ -202,3 +215,11 @@ def test_replacement_that_fails_does_not_end_the_server(tmp_path):
         (tmp_path / "moved").rename(tmp_path / "index")
         wait_until(lambda: ready_workers(server) == 3)
         assert server.client.get("/ready").status_code == 200
+
+
+def test_workers_that_cannot_start_are_an_error():
+    """The first workers start, and the limit of open files is too low for the others."""
+    code, output = failed_start("--port", "0", "--workers", "20", open_files=16)
+    assert code == 1
+    assert re.search(r"podium: cannot start worker \d+ of 20 \(Too many open files\); allow more processes", output)
+    assert "Traceback" not in output

@@ -17,7 +17,7 @@ from capitals import CAPITALS, IDS, index_of_capitals, source_keys
 from fakes import Letters
 from podium.errors import SourceError
 from podium.sources.embedded.description import DESCRIPTION_FILE
-from podium.sources.embedded.segment_checksums import MAGIC
+from podium.sources.embedded.segment_files import MAGIC
 
 DOCUMENTS = [{"text": f"apples and pears number {number}", "year": number} for number in range(40)]
 

@@ -80,6 +80,11 @@ def test_file_is_indexed_in_memory(file):
     assert load_source(file, text=["body"]).search("flour", 3)[0]["title"] == "Bread"
 
 
+def test_keyword_replaces_the_field_of_the_options(file):
+    source = load_source(file, SourceOptions(text=["title"]), text=["body"])
+    assert source.search("flour", 3)[0]["title"] == "Bread"
+
+
 def test_folder_is_opened(folder):
     assert load_source(folder).search("flour", 3)[0]["title"] == "Bread"
 

@@ -78,9 +78,7 @@ class ServerProcess:
     def __init__(
         self, *options: str, cwd: Path | None = None, start_new_session: bool = False, open_files: int | None = None
     ) -> None:
-        command = [sys.executable, "-m", "podium", "serve", "--port", "0", *options]
-        if open_files is not None:
-            command = ["bash", "-c", f'ulimit -n {open_files}; exec "$@"', "bash", *command]
+        command = serve_command("--port", "0", *options, open_files=open_files)
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=cwd, start_new_session=start_new_session
         )
@@ -127,9 +125,15 @@ class ServerProcess:
             self._lines.append(line)
 
 
-def failed_start(*options: str) -> tuple[int, str]:
+def serve_command(*options: str, open_files: int | None = None) -> list[str]:
+    """Return the command `podium serve`. `open_files` is its limit of open files."""
+    command = [sys.executable, "-m", "podium", "serve", *options]
+    return command if open_files is None else ["bash", "-c", f'ulimit -n {open_files}; exec "$@"', "bash", *command]
+
+
+def failed_start(*options: str, open_files: int | None = None) -> tuple[int, str]:
     """Run a `podium serve` that cannot start. Return its exit code and its output on stderr."""
-    command: Sequence[str] = [sys.executable, "-m", "podium", "serve", *options]
+    command = serve_command(*options, open_files=open_files)
     process = subprocess.run(command, capture_output=True, text=True, timeout=300)
     return process.returncode, process.stderr
 

@@ -21,7 +21,7 @@ from podium.scorers import HasScorer
 from podium.texts import documents_of
 from podium.types import Progress, Ranking, Result, ScoreKind, Scorer, Scores, Usage
 
-__all__ = ["COMPONENT", "Fused", "check_weight", "fused_values", "rrf"]
+__all__ = ["COMPONENT", "Fused", "check_weight", "fused_values", "positions_by_tier", "rrf"]
 
 Number = TypeVar("Number", int, float)
 
@@ -131,18 +131,22 @@ def fused_values(scores: Scores, weight: float, method: Method, other_values: Se
     """
     normalize = NORMALIZATIONS[method]
     raw = raw_scores(scores)
-    scored = is_scored(scores)
-    tiers = [0] * len(raw) if scores.tiers is None else scores.tiers
-    positions_by_tier: dict[int, list[int]] = {}
-    for position, tier in enumerate(tiers):
-        if scored[position]:
-            positions_by_tier.setdefault(tier, []).append(position)
     values = [math.nan] * len(raw)
-    for positions in positions_by_tier.values():
+    for positions in positions_by_tier(scores).values():
         own_values = normalize([float(raw[position]) for position in positions])
         for position, own_value in zip(positions, own_values, strict=True):
             values[position] = weight * own_value + (1 - weight) * other_values[position]
     return values
+
+
+def positions_by_tier(scores: Scores) -> dict[int, list[int]]:
+    """Return the positions of the texts of each tier that were scored."""
+    tiers = [0] * len(scores.values) if scores.tiers is None else scores.tiers
+    positions: dict[int, list[int]] = {}
+    for position, scored in enumerate(is_scored(scores)):
+        if scored:
+            positions.setdefault(tiers[position], []).append(position)
+    return positions
 
 
 def _with_lowest_for_none(values: Sequence[float | None]) -> list[float]:

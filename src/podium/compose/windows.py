@@ -1,4 +1,4 @@
-"""Windows, the parts of a long text that are scored separately. They end where sentences end. Pure functions."""
+"""Windows, the parts of a long text that are scored separately. They end with sentences if possible. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class DividedText:
-    """A text to be scored.
+    """A text and its windows. A text that the model reads completely has one window.
 
     - `room`: how many tokens a window may have, which is what the query and the title leave of the model's maximum length. If
       it is 0, the text is not divided.
     - `overlap`: how many tokens of the previous window a window may repeat.
     - `starts`: the position of each token's first character, None if the text was not divided.
-    - `windows`: its first windows. A window of which the model drops tokens is divided again.
+    - `windows`: those that are scored first. A window of which the model drops tokens is divided again.
     """
 
     text: str
@@ -43,7 +43,7 @@ class DividedText:
     windows: Sequence[Window] = ()
 
     def divided(self, starts: Sequence[int], max_passages: int | None) -> DividedText:
-        """Return the text with windows that begin and end with sentences, the first `max_passages` of them.
+        """Return the text with new windows, as `windows` describes them, but at most the first `max_passages`.
 
         `starts` are the positions of its tokens. A blank text is not divided.
         """
@@ -64,9 +64,11 @@ class Part:
 
 
 def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> list[Window]:
-    """Return windows of at most `size` tokens that cover the text, without white space at their ends.
+    """Return windows that cover the text, without white space at their ends.
 
-    The next window repeats at most `overlap` tokens. `starts` are the positions of the first characters of the text's tokens.
+    A window has at most `size` tokens, unless it is a single character that has more. It repeats at most `overlap` tokens of
+    the previous window. `starts` are the positions of the first characters of the text's tokens.
+
     Windows begin and end with sentences. Only a sentence of more than `size` tokens is divided, at white space if possible.
     """
     pieces = [
@@ -88,15 +90,15 @@ def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> lis
         if end_piece == len(pieces):
             break
         max_repeated = min(overlap, size - counts[end_piece])  # The next window must have room for a new piece.
-        first_piece = _first_repeated(counts, first_piece, end_piece, max_repeated)
+        first_piece = _next_first_piece(counts, first_piece, end_piece, max_repeated)
     return result
 
 
-def _first_repeated(counts: Sequence[int], first_piece: int, end_piece: int, max_repeated: int) -> int:
-    """Return the index of the first piece of the window after the one from `first_piece` to before `end_piece`.
+def _next_first_piece(counts: Sequence[int], first_piece: int, end_piece: int, max_repeated: int) -> int:
+    """Return the index of the piece that the next window begins with.
 
-    It repeats the last pieces of that one that have at most `max_repeated` tokens together. `counts` are the numbers of tokens
-    of all pieces.
+    The current window has the pieces from `first_piece` to before `end_piece`. The next one repeats its last pieces, as many as
+    have at most `max_repeated` tokens together. `counts` are the numbers of tokens of all pieces.
     """
     piece = end_piece
     # The next window begins later than this one, or the windows would never end.
@@ -112,9 +114,9 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
 
 
 def halves(text: str, window: Window) -> list[Window]:
-    """Return the two windows that cover a window, divided at the white space nearest to its middle.
+    """Return two windows that cover a window, divided at the white space nearest to its middle, or at its middle.
 
-    A window of one character is not divided, and a half that is blank is left out.
+    Returns one window if a half would be blank, or if the window is a single character.
     """
     middle = (window.start + window.end) // 2
     if middle == window.start:
@@ -125,10 +127,10 @@ def halves(text: str, window: Window) -> list[Window]:
 
 
 def _pieces(text: str, starts: Sequence[int], start: int, end: int, size: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of parts of a sentence with at most `size` tokens each."""
+    """Yield the start and end of parts of a sentence. Only a single character can have more than `size` tokens."""
     while token_count(starts, start, end) > size:
         cut = _cut(text, starts, start, size)
-        if cut >= end:  # The last character has all of these tokens.
+        if cut >= end:  # All remaining tokens begin at one character, which cannot be divided.
             break
         yield start, cut
         start = cut
@@ -138,8 +140,8 @@ def _pieces(text: str, starts: Sequence[int], start: int, end: int, size: int) -
 def _cut(text: str, starts: Sequence[int], start: int, size: int) -> int:
     """Return where to cut a sentence so that the part from `start` has at most `size` tokens.
 
-    The cut is after the last white space in the second half of these tokens, or else before the next token. A single character
-    with more than `size` tokens is not divided.
+    The cut is after the last white space in the second half of these tokens, or else before the next token. If the character at
+    `start` has more than `size` tokens, the cut is before the first token of a later character.
     """
     first = bisect.bisect_left(starts, start)
     limit = int(starts[first + size])

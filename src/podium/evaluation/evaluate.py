@@ -73,7 +73,7 @@ class Cost:
 class System:
     """A run, its name and its cost. `score_kind`, `notes` and `revision` are set only if the system is a reranker.
 
-    `is_compared`: whether its metrics are compared with the baseline's, as those of the ceiling are not.
+    `is_compared`: whether its metrics are compared with the baseline's. Those of the ceiling are not.
     """
 
     name: str

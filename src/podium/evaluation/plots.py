@@ -50,7 +50,7 @@ def line_chart(
 ) -> str:
     """Return a line chart of (name, points) series, which differ in their dashes.
 
-    Points are (x, y), with x within `x_range` and y from 0 to `y_max`. Points above `y_max` are drawn at `y_max`.
+    Points are (x, y), with x within `x_range` and y of at least 0. Points above `y_max` are drawn at `y_max`.
     """
     low, high = x_range
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from podium.documents import texts_of
 from podium.errors import PodiumError
 from podium.evaluation.calibration import reliability
 from podium.evaluation.evaluate import Evaluation, System
@@ -20,6 +21,7 @@ __all__ = ["page", "write_report"]
 
 MAX_MOVEMENTS = 5  # the number of queries that are listed as helped most, and as hurt most
 SCORE_BINS = 24  # the number of bins in the distribution of scores
+LABEL_CHARACTERS = 80  # the maximum length of a query in the label of a bar
 DEPTHS = (1, 2, 3, 5, 10, 20, 30, 50, 75, 100)  # the numbers of documents for which the recall is plotted
 
 STYLE = """
@@ -58,11 +60,14 @@ def write_report(path: str | os.PathLike[str], evaluation: Evaluation, facts: Fa
 
 
 def page(evaluation: Evaluation, facts: Facts = ()) -> str:
-    """Return the page as HTML: facts, tables and warnings, then for each reranker, plots and the queries that changed most."""
+    """Return the page as HTML: tables, warnings, recall, and for each compared system, its plots and most changed queries.
+
+    `facts` are listed at the top.
+    """
     collection = evaluation.collection
     name = escape(collection.name)
     sections = [_tables(evaluation), *(_note(warning) for warning in warnings(evaluation)), _recall_plot(evaluation)]
-    sections += [_system_section(evaluation, system) for system in evaluation.systems if system.name in evaluation.differences]
+    sections += [_system_section(evaluation, system) for system in evaluation.systems if system.is_compared]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -86,8 +91,9 @@ def _tables(evaluation: Evaluation) -> str:
         f"{means}<h2>Difference to the first stage in {escape(evaluation.metrics[0])}</h2>"
         + _html_table(difference_table(evaluation))
         + _note(
-            "Over queries, paired: a bootstrap interval, and p of a randomisation test, corrected by Holm for the number of "
-            "rerankers. judged@10 is the share of the first ten documents that have a judgment; the others count as irrelevant."
+            "Each difference is the mean over queries, with its interval by bootstrap. p is the p-value of a paired "
+            "randomisation test, corrected by Holm for the number of rerankers. judged@10 is the share of the first ten "
+            "documents that have a judgment; the others count as irrelevant."
         )
     )
 
@@ -114,7 +120,8 @@ def _recall(evaluation: Evaluation, system: System, depth: int) -> float:
     shares = []
     for query_id, grades in evaluation.collection.qrels.items():
         relevant = {document_id for document_id, grade in grades.items() if grade > 0}
-        shares.append(len(relevant & set(list(system.run.get(query_id, {}))[:depth])) / len(relevant))
+        first_documents = list(system.run.get(query_id, {}))[:depth]
+        shares.append(len(relevant.intersection(first_documents)) / len(relevant))
     return sum(shares) / len(shares)
 
 
@@ -122,37 +129,43 @@ def _difference_plot(evaluation: Evaluation, system: System) -> str:
     metric = evaluation.metrics[0]
     before = evaluation.values[evaluation.baseline.name][metric]
     after = evaluation.values[system.name][metric]
-    order = sorted(before, key=lambda query_id: before[query_id] - after[query_id])
-    labels = [evaluation.collection.queries[query_id][:80] for query_id in order]
-    gains = [after[query_id] - before[query_id] for query_id in order]
+    gains = {query_id: after[query_id] - before[query_id] for query_id in before}
+    best_first = sorted(gains, key=lambda query_id: -gains[query_id])
+    labels = [evaluation.collection.queries[query_id][:LABEL_CHARACTERS] for query_id in best_first]
     difference = evaluation.differences[system.name]
     counts = f"{difference.wins} better, {difference.ties} same, {difference.losses} worse"
     title = f"{metric} of each query against the first stage: {counts}"
-    return bar_chart(title, gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
+    sorted_gains = [gains[query_id] for query_id in best_first]
+    return bar_chart(title, sorted_gains, labels, y_name=f"Δ {metric}", x_name="queries, best first")
 
 
 def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
-    """Yield plots of a system's scores. Yield nothing if all or none of the scored documents are relevant."""
+    """Yield plots of a system's scores. Yield nothing if all or none of the scored documents are relevant.
+
+    Documents without text are left out, because their score is a placeholder, which may be far below all other scores.
+    """
+    collection = evaluation.collection
     pairs = [
-        (score, evaluation.collection.qrels[query_id].get(document_id, 0) > 0)
+        (score, collection.qrels[query_id].get(document_id, 0) > 0)
         for query_id, scores in system.run.items()
         for document_id, score in scores.items()
-        if not math.isnan(score)
+        if not math.isnan(score) and texts_of([collection.documents[document_id]]) != [None]
     ]
     scores = np.array([score for score, _ in pairs])
     relevant = np.array([is_relevant for _, is_relevant in pairs], bool)
     if not relevant.any() or relevant.all():
         return
-    # The percentile leaves out documents without text, whose score is a placeholder far below all other scores.
-    score_range = (float(np.percentile(scores, 0.1)), float(scores.max()))
-    series = [(name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))]
-    y_max = max(y for _, points in series for _, y in points)
-    yield line_chart("Distribution of scores", series, x_name="score", y_name="share", x_range=score_range, y_max=y_max)
+    score_range = (float(scores.min()), float(scores.max()))
+    histograms = [
+        (name, _histogram(scores[mask], score_range)) for name, mask in (("relevant", relevant), ("other", ~relevant))
+    ]
+    y_max = max(y for _, points in histograms for _, y in points)
+    yield line_chart("Distribution of scores", histograms, x_name="score", y_name="share", x_range=score_range, y_max=y_max)
     if system.score_kind in ("sigmoid", "probability"):
         points = [(mean, share) for mean, share, _ in reliability(scores.tolist(), relevant.tolist())]
-        series = [(system.name, points), ("a perfectly calibrated score", [(0.0, 0.0), (1.0, 1.0)])]
+        lines = [(system.name, points), ("a perfectly calibrated score", [(0.0, 0.0), (1.0, 1.0)])]
         title = "Share of relevant documents at each score"
-        yield line_chart(title, series, x_name="score", y_name="share relevant", x_range=(0, 1))
+        yield line_chart(title, lines, x_name="score", y_name="share relevant", x_range=(0, 1))
 
 
 def _histogram(

@@ -45,8 +45,8 @@ def difference_table(evaluation: Evaluation) -> Table:
 
 
 def cost_table(evaluation: Evaluation) -> Table:
-    """Return the time, the tokens and the billed units of each reranker."""
-    rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.name in evaluation.differences]
+    """Return the speed, the median and the 95th percentile of the time, the tokens and the billed units of each reranker."""
+    rows = [(system.name, *_cost_cells(system.cost)) for system in evaluation.systems if system.is_compared]
     return Table(("cost", "documents/s", "s/query", "95th", "tokens", "billed"), rows)
 
 
@@ -93,7 +93,7 @@ def _candidate_warnings(collection: Collection) -> Iterator[str]:
 
 
 def _cost_cells(cost: Cost) -> tuple[str, ...]:
-    """Return the cells of `cost_table` after the name. The times are empty if every query had cached scores."""
+    """Return the cells of `cost_table` after the name. If every query had cached scores, the first cell says so."""
     tokens = "" if cost.tokens is None else f"{cost.tokens:,}"
     billed = ", ".join(f"{amount:g} {unit}" for unit, amount in cost.billed.items()) or "–"
     if not cost.seconds:

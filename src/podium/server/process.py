@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 
-from podium.errors import InvalidInput
+from podium.errors import InvalidInput, PodiumError
 from podium.server.app import create_app
 from podium.server.http.memory import share_heap
 from podium.server.http.protocol import Protocol
@@ -30,7 +30,7 @@ from podium.server.telemetry import logs
 
 __all__ = ["listening_socket", "serve"]
 
-BACKLOG = 2048  # connections that the kernel queues until the server accepts them
+QUEUED_CONNECTIONS = 2048  # connections that the kernel queues until the server accepts them
 ACCEPTED_AT_ONCE = 16  # connections that asyncio accepts in a row, before Protocol can close idle connections
 LAST_REPLIES_SECONDS = 20  # time for clients to read the last replies at shutdown
 EXIT_SECONDS = 25  # time until the process exits at shutdown, even if a thread is busy
@@ -40,7 +40,11 @@ KEEP_ALIVE_SECONDS = 75  # most load balancers close idle connections after 60, 
 
 
 def serve(settings: Settings) -> int:
-    """Serve until a signal or a failure, and return the exit code. Raises InvalidInput if the address is not available."""
+    """Serve until a signal or a failure, and return the exit code.
+
+    Raises InvalidInput if the address is not available, and PodiumError if workers cannot be started.
+    """
+    share_heap()
     logs.set_up(settings.log_format)
     listener = listening_socket(settings)
     settings = replace(settings, port=listener.getsockname()[1])  # port 0 in the settings means any free port
@@ -68,16 +72,18 @@ class _Server(uvicorn.Server):
         self._loop.set_exception_handler(_log_loop_error)
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(BACKLOG)  # asyncio also uses uvicorn's `backlog` for the kernel's queue, for which 16 is too small
+            listener.listen(QUEUED_CONNECTIONS)  # asyncio has limited the kernel's queue to ACCEPTED_AT_ONCE, too
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
-        if self.force_exit:  # uvicorn does not end the application's task then, and would log its cancellation as an error
+        if self.force_exit:  # uvicorn leaves out this step then, and would log the end of the application's task as an error
             await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain and stop after the first signal, stop at once after a second one."""
-        if self._loop is not None and not self._app.state.podium.admission.is_draining:
+        """Drain and stop after the first signal. If there are no workers, stop at once after a second one."""
+        if self._loop is None:  # the server has not started, so there is nothing to drain
+            self._stop(0)
+        elif not self._app.state.podium.admission.is_draining:
             asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
         elif self._settings.workers == 1:
             self.force_exit = True
@@ -121,7 +127,6 @@ def _log_loop_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> No
 
 def run_server(settings: Settings, listener: socket.socket) -> int:
     """Serve in this process, and return the exit code."""
-    share_heap()
     server = _Server(settings)
     server.run(sockets=[listener])
     logs.log("stopped", process=os.getpid())
@@ -129,7 +134,10 @@ def run_server(settings: Settings, listener: socket.socket) -> int:
 
 
 def run_workers(settings: Settings, listener: socket.socket) -> int:
-    """Serve in several processes that share the socket, and return the exit code. A worker that dies is replaced."""
+    """Serve in several processes that share the socket, and return the exit code. A worker that dies is replaced.
+
+    Raises PodiumError if the first workers cannot be started.
+    """
     context = multiprocessing.get_context("spawn")
     stop = threading.Event()
     workers: list[BaseProcess] = []
@@ -151,17 +159,25 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
         for signal_number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signal_number, handle_signal)
         try:
-            workers += [start_worker() for _ in range(settings.workers)]
-            return _replace_dead_workers(workers, start_worker, stop)
+            for _ in range(settings.workers):
+                workers.append(start_worker())  # one by one, so that they are terminated if a later one cannot be started
+        except OSError as error:
+            _terminate(workers, EXIT_SECONDS)
+            raise PodiumError(
+                f"cannot start worker {len(workers) + 1} of {settings.workers} ({error.strerror or type(error).__name__}); "
+                "allow more processes and open files, or choose fewer --workers"
+            ) from error
+        try:
+            return _watch(workers, start_worker, stop)
         finally:
-            _terminate(workers, settings.drain_timeout + 10)  # a worker drains, then exits within some seconds
+            _terminate(workers, settings.drain_timeout + EXIT_SECONDS)
 
 
-def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
-    """Replace workers that end until `stop` is set, and return 0.
+def _watch(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:
+    """Replace workers that end, until `stop` is set. Return the exit code of the server.
 
-    If one of the first workers fails by itself, for example because a model cannot be loaded, others would fail, too. Then this
-    returns its exit code. A replacement that fails is replaced again, because the cause may be temporary.
+    If one of the first workers ends with an error, this returns its exit code, because a replacement would probably fail, too:
+    for example, a model cannot be loaded. A replacement that fails is replaced again, because the cause may be temporary.
     """
     first_workers = list(workers)
     while not stop.is_set():
@@ -169,7 +185,7 @@ def _replace_dead_workers(workers: list[BaseProcess], start_worker: Callable[[],
         for index, worker in enumerate(workers):
             if worker.exitcode is None or stop.is_set():
                 continue
-            if worker.exitcode > 0 and worker in first_workers:
+            if worker.exitcode > 0 and worker in first_workers:  # the exit code of a killed worker is below 0
                 return worker.exitcode
             mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
             logs.log("worker_died", level=logging.ERROR, process=worker.pid, code=worker.exitcode)
@@ -193,6 +209,7 @@ def _terminate(workers: list[BaseProcess], seconds: float) -> None:
 
 
 def _run_worker(settings: Settings, listener: socket.socket) -> None:
+    share_heap()
     if hasattr(os, "setsid"):
         os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it to the workers
     logs.set_up(settings.log_format)
@@ -211,7 +228,7 @@ def listening_socket(settings: Settings) -> socket.socket:
     """Return a socket that listens on the host and port of the settings. Raises InvalidInput."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     try:
-        listener = socket.create_server((settings.host, settings.port), family=family, backlog=BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), family=family, backlog=QUEUED_CONNECTIONS)
     except OSError as error:
         reason = str(error.strerror or error).partition(" (")[0]  # without Python's "(while attempting to bind …)"
         raise InvalidInput(

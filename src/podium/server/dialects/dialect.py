@@ -28,8 +28,8 @@ def token_usage(rankings: Sequence[Ranking]) -> dict[str, int]:
 def _with_decreasing_scores(ranking: Ranking) -> Ranking:
     """Return the ranking for a client that expects a number for each document, and sorts documents by these numbers.
 
-    A document that was not scored gets the lowest score, as a document without text. A score of another model than that of the
-    first result, which cannot be compared, is reduced to that of the result above, and raised to the lowest of its kind.
+    A document that was not scored gets the lowest score, as a document without text. The score of another model than that of
+    the first result cannot be compared, so it is limited: at least the lowest score, at most that of the result above.
     """
     first_model = ranking[0].scored_by if ranking else None
     if all(result.no_text or (result.has_score and result.scored_by == first_model) for result in ranking):

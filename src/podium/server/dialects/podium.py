@@ -1,4 +1,4 @@
-"""podium's own API, which the web page uses. A reply is the complete ranking, with the texts that were ranked."""
+"""podium's own API, which the web page uses. A reply has all fields of a Ranking, and the texts of its documents."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class Admission:
     def slot(self, model_key: Hashable, *, is_only_model: bool) -> Iterator[None]:
         """Count a request while it is in progress. Raises Refusal if there are too many.
 
-        One of several models can take at most three quarters of all slots, so that the other models can still answer.
+        One of several models leaves a quarter of all slots, rounded down, to the other models.
         """
         self.check_open()
         model_limit = self.max_requests if is_only_model else self.max_requests - self.max_requests // 4

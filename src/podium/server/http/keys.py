@@ -25,7 +25,10 @@ _LINE = re.compile(r"(\S+)\s+([0-9a-f]{64})")
 
 
 class Keys:
-    """The keys in a file, at least one. If the file becomes unreadable or invalid later, its last valid keys are used."""
+    """The keys in a file. If the file becomes unreadable or invalid later, its last valid keys are used.
+
+    At the start, the file has at least one key. If all keys are deleted later, every request is refused.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read the keys. Raises InvalidInput if the file is unreadable or invalid, or has no keys."""

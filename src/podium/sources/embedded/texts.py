@@ -16,7 +16,7 @@ from podium.forks import no_fork
 from podium.regular_files import is_irregular, open_regular_file
 from podium.sources.embedded.description import Description
 from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
-from podium.sources.embedded.segment_checksums import FileIdentity, are_unchanged, check_segments, delete_uncommitted
+from podium.sources.embedded.segment_files import FileIdentity, are_unchanged, check_segments, delete_uncommitted_del_files
 from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
 from podium.sources.embedded.tantivy_calls import tantivy, tantivy_calls, typed_errors
@@ -133,7 +133,7 @@ class Texts:
         try:
             if self._folder is not None:
                 with typed_errors(self._path):
-                    delete_uncommitted(self._folder, _meta(self._folder))
+                    delete_uncommitted_del_files(self._folder, _meta(self._folder))
             yield Writer(writer, self._path, self._description)
             with tantivy_calls(self._path):
                 writer.commit()

@@ -50,19 +50,19 @@ class Vectors:
 
     def __init__(self, folder: Path | None, dimensions: int, *, exact_below: int = EXACT_BELOW) -> None:
         self.dimensions = dimensions
-        self._exact_below = exact_below  # There is no graph over fewer rows.
+        self._exact_below = exact_below  # with fewer rows, there is no graph
         self._folder = folder
         self._rows: Any = None
         self._inode = 0  # the inode of the file that is mapped
         self._max_row_count = 0  # the largest number of rows so far; a smaller number is a sign of damage
         self._verified_count = 0  # how many of the first rows match their checksums
         self._compared_count = 0  # the number of rows when checksums were last compared
-        # The graph that searches use, and its file (None in memory).
+        # The file of the graph that searches use (None in memory), and the graph.
         self._graph: tuple[GraphFile | None, Graph] | None = None
         self._damaged_graphs: set[GraphFile] = set()
 
     def append(self, vectors: Rows) -> range:
-        """Add rows and return their numbers; they are on the disk when this returns. For one writer at a time."""
+        """Add rows and return their positions; they are on the disk when this returns. For one writer at a time."""
         import numpy as np
 
         self._check_dimensions(vectors)
@@ -138,9 +138,9 @@ class Vectors:
         unit = _unit(np.asarray(query, np.float32)[None])[0]
 
         def stage(stage_count: int) -> tuple[list[tuple[int, float]], bool]:
-            in_graph, graph_hits = self._graph_hits(unit, stage_count, len(rows))
-            is_exact = not in_graph
-            return _nearest(rows, unit, graph_hits, in_graph, count if is_exact else stage_count), is_exact
+            graph_row_count, graph_hits = self._graph_hits(unit, stage_count, len(rows))
+            is_exact = graph_row_count == 0
+            return _nearest(rows, unit, graph_hits, graph_row_count, count if is_exact else stage_count), is_exact
 
         return list(staged(stage, count).items())[:count]
 
@@ -156,7 +156,7 @@ class Vectors:
         return heapq.nsmallest(count, hits, key=lambda hit: (-hit[1], hit[0]))
 
     def improve(self) -> None:
-        """Extend the graph if too many rows are missing from it. Takes minutes for a million rows; only for the writer."""
+        """Extend the graph if too many rows are missing from it, which takes minutes for a million rows. For one writer."""
         rows = self._verified_rows()
         if len(rows) < self._exact_below or len(rows) - self._row_count_of_graph() <= MAX_OUTSIDE_GRAPH * len(rows):
             return
@@ -227,13 +227,13 @@ class Vectors:
         return None
 
 
-def _nearest(rows: Rows, unit: Rows, graph_hits: Positions, in_graph: int, count: int) -> list[tuple[int, float]]:
-    """Return the `count` nearest of the hits of a graph and of the rows from `in_graph` on, nearest first."""
+def _nearest(rows: Rows, unit: Rows, graph_hits: Positions, graph_row_count: int, count: int) -> list[tuple[int, float]]:
+    """Return the `count` nearest of the hits of a graph and of the rows that are not in the graph, nearest first."""
     import numpy as np
 
-    positions = np.concatenate([graph_hits, np.arange(in_graph, len(rows))])
+    positions = np.concatenate([graph_hits, np.arange(graph_row_count, len(rows))])
     # The graph has float16 vectors, so similarities are computed from the rows.
-    similarities = np.concatenate([rows[graph_hits] @ unit, rows[in_graph:] @ unit])
+    similarities = np.concatenate([rows[graph_hits] @ unit, rows[graph_row_count:] @ unit])
     best = _largest(similarities, count)
     hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))

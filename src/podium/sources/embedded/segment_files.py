@@ -1,6 +1,9 @@
-"""Checksums of tantivy's files: tantivy writes a CRC-32 to the end of every segment file, but never compares it.
+"""The files of tantivy's segments: their checksums, whether they were changed, and .del files that were not committed.
 
-A search of a damaged segment file can end the process or return wrong results.
+tantivy ends each file with a CRC-32, but does not check it. A search of a damaged file can end the process or return wrong
+results.
+
+A .del file lists the deleted documents of a segment. Its name has an opstamp, the number of tantivy's operations so far.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ from podium.errors import SourceError
 from podium.json_values import parse_json
 from podium.regular_files import open_regular_file
 
-__all__ = ["FileIdentity", "are_unchanged", "check_segments", "delete_uncommitted"]
+__all__ = ["FileIdentity", "are_unchanged", "check_segments", "delete_uncommitted_del_files"]
 
 # A footer is JSON, followed by two numbers: the length of the JSON in bytes, and MAGIC.
 FOOTER_END = struct.Struct("<II")
 MAGIC = 1337
 CHUNK_BYTES = 1 << 20
 MAX_FOOTER_BYTES = 10_000
-DELETIONS_FILE = re.compile(r"[0-9a-f]{32}\.(?P<operation>[0-9]+)\.del")  # the deleted documents of a segment
+DEL_FILE = re.compile(r"[0-9a-f]{32}\.(?P<opstamp>[0-9]+)\.del")
 
 FileIdentity = tuple[str, int, int, int]
 """A file's name, inode, size in bytes, and time of the last change in nanoseconds."""
@@ -35,8 +38,8 @@ _intact_files: dict[Path, frozenset[FileIdentity]] = {}
 def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
     """Check the checksum of each file of the segments listed in `meta` (the content of meta.json). Return their identities.
 
-    Raises SourceError if a file is damaged. A process checks a file once, because tantivy never changes it. Missing files are
-    skipped: tantivy reports them.
+    Raises SourceError if a file is damaged. A process checks a file once, because tantivy never changes it. A missing file is
+    not an error here, because tantivy raises one when it opens the segment.
     """
     intact_before = _intact_files.get(folder, frozenset())
     intact_files = set()
@@ -54,17 +57,15 @@ def check_segments(folder: Path, meta: bytes) -> frozenset[FileIdentity]:
     return _intact_files[folder]
 
 
-def delete_uncommitted(folder: Path, meta: bytes) -> None:
-    """Delete the lists of deleted documents that a killed writer wrote and did not commit. Only for the writer.
+def delete_uncommitted_del_files(folder: Path, meta: bytes) -> None:
+    """Delete the .del files that a killed writer wrote and did not commit. Only the writer may call this.
 
-    tantivy names such a list after the number of operations so far, and never overwrites one. So the next writer could not
-    commit if it did the same operations again.
+    tantivy never overwrites a file. So a commit would fail if one of these files had the opstamp of the commit.
     """
-    committed = set(_segment_file_names(folder, meta))
-    last_operation = int(parse_json(meta)["opstamp"])
+    last_opstamp = int(parse_json(meta)["opstamp"])  # that of the last commit
     for name in os.listdir(folder):
-        match = DELETIONS_FILE.fullmatch(name)
-        if match and name not in committed and int(match["operation"]) > last_operation:
+        match = DEL_FILE.fullmatch(name)
+        if match and int(match["opstamp"]) > last_opstamp:
             (folder / name).unlink(missing_ok=True)
 
 
@@ -73,7 +74,7 @@ def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
 
     A deleted file counts as unchanged, because processes that mapped it can still read it.
     """
-    folder_prefix = f"{folder}{os.sep}"
+    folder_prefix = f"{folder}{os.sep}"  # a string, because a Path takes longer, and every search calls this
     for name, inode, size, modified in files:
         try:
             stat = os.stat(folder_prefix + name)
@@ -85,27 +86,28 @@ def are_unchanged(folder: Path, files: Iterable[FileIdentity]) -> bool:
 
 
 def _segment_file_names(folder: Path, meta: bytes) -> Iterator[str]:
-    """Yield the names of the files of all segments: "<id>.<extension>", and "<id>.<opstamp>.del" for deleted documents.
+    """Yield the names of the files of all segments in `meta`: "<id>.<extension>", and "<id>.<opstamp>.del".
 
     .del files that `meta` does not list are left out: another process may be writing the next one of a segment.
     """
+    ids = set()
+    del_files = set()
     try:
-        opstamps_of_deletes = {
-            segment["segment_id"].replace("-", ""): (segment["deletes"] or {}).get("opstamp")
-            for segment in parse_json(meta)["segments"]
-        }
+        for segment in parse_json(meta)["segments"]:
+            segment_id = segment["segment_id"].replace("-", "")
+            ids.add(segment_id)
+            if segment["deletes"]:
+                del_files.add(f"{segment_id}.{segment['deletes']['opstamp']}.del")
     except (ValueError, KeyError, TypeError, AttributeError):
         return  # tantivy reports a meta.json that it cannot read
     for name in os.listdir(folder):
-        segment_id, _, extension = name.partition(".")
-        if segment_id in opstamps_of_deletes:
-            is_del_file = extension.endswith("del")
-            if not is_del_file or extension == f"{opstamps_of_deletes[segment_id]}.del":
-                yield name
+        is_segment_file = name.partition(".")[0] in ids and not name.endswith(".del")
+        if is_segment_file or name in del_files:
+            yield name
 
 
 def _is_intact(file: BinaryIO, size: int) -> bool:
-    """Whether the bytes before the footer of a file have the CRC-32 that the footer names. `size` is that of the file."""
+    """Whether the bytes before a file's footer have the CRC-32 in the footer. `size` is the file's size in bytes."""
     try:
         file.seek(size - FOOTER_END.size)
         json_length, magic = FOOTER_END.unpack(file.read())
