@@ -171,7 +171,7 @@ def _score_plots(evaluation: Evaluation, system: System) -> Iterator[str]:
 def _histogram(
     scores: np.ndarray[tuple[int], np.dtype[np.float64]], score_range: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """For each of SCORE_BINS bins, return its middle and the share of the scores in it."""
+    """Return the middle of each of SCORE_BINS bins, and the share of the scores in the bin."""
     counts, edges = np.histogram(scores, bins=SCORE_BINS, range=score_range)
     return [((low + high) / 2, count / len(scores)) for low, high, count in zip(edges, edges[1:], counts, strict=False)]
 
