@@ -5,7 +5,7 @@ namespace {
 
 // e^x, computed as 2^(x log2 e). The exponent is clamped to -126 … 127, so that the result is a normal float32.
 inline Floats exponential(Floats x) {
-    return power_of_two(minimum(maximum(x * 1.44269504f, broadcast(-126.0f)), broadcast(127.0f)));
+    return power_of_two(minimum(maximum(x * LOG2_E, broadcast(-126.0f)), broadcast(127.0f)));
 }
 
 inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }

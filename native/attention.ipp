@@ -70,7 +70,7 @@ float exponentiate(float* products, std::size_t count, std::size_t first, std::s
         }
         most = maximum(most, values);
     }
-    const float log2_scale = scale * 1.44269504f, highest = largest(most) * log2_scale;  // e^x is 2^(x log2 e)
+    const float log2_scale = scale * LOG2_E, highest = largest(most) * log2_scale;
     Sums sums = {};
     for (std::size_t i = 0; i < count; i += SUM_LANES)
         for (std::size_t v = 0; v < SUM_VECTORS; ++v) {
@@ -123,6 +123,23 @@ void pack_head_f32(const AttentionShape& shape, const float* k, const float* v, 
     pack_values(v, kv_stride, count, shape.head_size, memory.width, scratch + memory.values + first * memory.width);
 }
 
+// Multiplies a block of queries with the keys `begin` … `begin + count` - 1. `begin` is the first key of a panel.
+inline void multiply_keys(const AttentionShape& shape, std::size_t rows, const float* q, std::size_t q_stride, const float* keys,
+                          std::size_t begin, std::size_t count, float* products, std::size_t products_stride) {
+    for (std::size_t c = 0; c < count; c += PANEL)
+        multiply_f32(rows, q, q_stride, shape.head_size, keys + (begin + c) * shape.head_size, PANEL,
+                     count - c < PANEL ? count - c : PANEL, products + c, products_stride);
+}
+
+// Divides the weighted sums of values by the sums of the weights.
+inline void write_means(const AttentionShape& shape, std::size_t rows, const float* sums, std::size_t width, const float* totals,
+                        float* y, std::size_t y_stride) {
+    for (std::size_t i = 0; i < rows; ++i) {
+        const float inverse = 1.0f / totals[i];
+        for (std::size_t c = 0; c < shape.head_size; ++c) y[i * y_stride + c] = sums[i * width + c] * inverse;
+    }
+}
+
 void attend_head_f32(const AttentionShape& shape, const float* q, std::size_t q_stride, std::size_t first_query,
                      std::size_t queries, std::size_t tokens, std::size_t capacity, float* scratch, float* y,
                      std::size_t y_stride) {
@@ -136,9 +153,7 @@ void attend_head_f32(const AttentionShape& shape, const float* q, std::size_t q_
         const KeyRange range(shape, position, rows, tokens);
         const std::size_t begin = range.begin, end = range.end;
         const std::size_t count = round_up_to_lanes(end - begin);
-        for (std::size_t c = 0; c < count; c += PANEL)
-            multiply_f32(rows, q, q_stride, shape.head_size, keys + (begin + c) * shape.head_size, PANEL,
-                         count - c < PANEL ? count - c : PANEL, weights + c, memory.weight_stride);
+        multiply_keys(shape, rows, q, q_stride, keys, begin, count, weights, memory.weight_stride);
         float totals[QUERY_BLOCK];
         for (std::size_t i = 0; i < rows; ++i) {
             const auto [first, last] = range.of_query(position + i);
@@ -154,11 +169,7 @@ void attend_head_f32(const AttentionShape& shape, const float* q, std::size_t q_
             if (shape.causal) std::memset(products + last, 0, (count - last) * sizeof(float));
         }
         multiply_f32(rows, weights, memory.weight_stride, end - begin, values + begin * width, width, width, sums, width);
-        for (std::size_t i = 0; i < rows; ++i) {
-            const float inverse = 1.0f / totals[i];
-            float* row = y + i * y_stride;
-            for (std::size_t c = 0; c < shape.head_size; ++c) row[c] = sums[i * width + c] * inverse;
-        }
+        write_means(shape, rows, sums, width, totals, y, y_stride);
     }
 }
 

@@ -12,7 +12,6 @@ namespace {
 constexpr std::size_t QUERY_BLOCK_I8 = 12;  // a block's products with all keys fit into the L1 cache, together with the keys
 constexpr std::int32_t QUERY_ZERO = 128;    // is added to a query's numbers, which are stored as unsigned bytes
 constexpr float LOG2_MAX_WEIGHT = 14.999955971769559f;  // log2 32767
-constexpr float LOG2_E = 1.44269504f;                  // e^x is 2^(x log2 e)
 
 inline void store_ints(std::int32_t* target, Ints x) { std::memcpy(target, &x, sizeof x); }
 

@@ -116,9 +116,7 @@ void attend_disentangled(const AttentionShape& shape, const RelativeTerms& terms
     const std::size_t width = memory.width, count = round_up_to_lanes(tokens);
     for (std::size_t r = 0; r < queries; r += QUERY_BLOCK, q += QUERY_BLOCK * q_stride, y += QUERY_BLOCK * y_stride) {
         const std::size_t rows = queries - r < QUERY_BLOCK ? queries - r : QUERY_BLOCK, position = first_query + r;
-        for (std::size_t c = 0; c < count; c += PANEL)
-            multiply_f32(rows, q, q_stride, shape.head_size, keys + c * shape.head_size, PANEL,
-                         count - c < PANEL ? count - c : PANEL, weights + c, memory.weight_stride);
+        multiply_keys(shape, rows, q, q_stride, keys, 0, count, weights, memory.weight_stride);
         if (terms.falling.table)
             add_query_products(rows, q, q_stride, shape.head_size, scratch + distances.falling + capacity - position - rows,
                                distances, count, scratch + distances.shifted, weights, memory.weight_stride);
@@ -130,10 +128,7 @@ void attend_disentangled(const AttentionShape& shape, const RelativeTerms& terms
         for (std::size_t i = 0; i < rows; ++i)
             totals[i] = exponentiate(weights + i * memory.weight_stride, count, 0, tokens, shape.scale);
         multiply_f32(rows, weights, memory.weight_stride, tokens, values, width, width, sums, width);
-        for (std::size_t i = 0; i < rows; ++i) {
-            const float inverse = 1.0f / totals[i];
-            for (std::size_t c = 0; c < shape.head_size; ++c) y[i * y_stride + c] = sums[i * width + c] * inverse;
-        }
+        write_means(shape, rows, sums, width, totals, y, y_stride);
     }
 }
 

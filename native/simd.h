@@ -219,6 +219,8 @@ static inline float total(Sums sums) {
     return reduce(sums.vectors[0], [](auto left, auto right) { return left + right; });
 }
 
+constexpr float LOG2_E = 1.44269504f;  // e^x is 2^(x log2 e)
+
 // Adding it to a float of less than 2^22 rounds that float to an integer, which is then in the low bits of the sum.
 constexpr float ROUNDING_SHIFT = 12582912.0f;  // 1.5 * 2^23
 
