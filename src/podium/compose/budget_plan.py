@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
+import operator
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -102,11 +104,8 @@ class Plan:
 
     def _end(self) -> int:
         """Return the position after the last text that the next step may have."""
-        count = len(self._pairs)
         if not self._has_one_query_per_step or not self.count_left:
-            return count
+            return len(self._pairs)
         next_query_index, _ = self._pairs[self._taken_count]
-        for index in range(self._taken_count, count):
-            if self._pairs[index][0] != next_query_index:
-                return index
-        return count
+        # With one query per step, the pairs are in the order of their queries.
+        return bisect.bisect_right(self._pairs, next_query_index, lo=self._taken_count, key=operator.itemgetter(0))
