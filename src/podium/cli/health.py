@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import http.client
-import math
 from urllib.parse import urlsplit
 
 import click
 
 from podium.daemon_threads import start_on_thread
 from podium.errors import Argument, InvalidInput, PodiumError
+from podium.inputs import check_positive_number
 
 __all__ = ["health"]
 
@@ -29,8 +29,7 @@ def health(url: str, ready: bool, timeout: float) -> None:
     URL is that of the server, by default http://127.0.0.1:8080. Its path /health is requested, or /ready with --ready. No key
     is needed.
     """
-    if math.isnan(timeout):
-        raise InvalidInput(Argument("timeout"), " must be a number of seconds, not nan")
+    check_positive_number("timeout", timeout)  # a range of click contains nan
     connection, path = _connection(url, timeout)
     # On a thread, because the timeout of a connection does not limit a head that arrives byte by byte.
     reply = start_on_thread(lambda: _status(connection, path + ("/ready" if ready else "/health")), "podium-health")
