@@ -8,7 +8,7 @@ from podium.errors import SourceError
 from podium.sources.encodings import KeptModel
 from podium.sources.redis import admin
 from podium.sources.redis.description import Description
-from redisearch import INFO, LEASE, NAME, answering
+from redisearch import INFO, LEASE, NAME, Turns, answering
 from resp import FakeRedis
 
 
@@ -37,6 +37,26 @@ def test_only_documents_of_the_index_are_deleted(server):
     assert admin.delete(server.url, f"{NAME}-all", [f"{NAME}:jobs", f"{NAME}:counter"]) == 0
     # All of these keys but the first still exist.
     assert client.exists(f"{NAME}:d0", f"{NAME}:jobs", f"{NAME}:counter", f"{NAME}:.podium", f"{NAME}-other:1") == 4
+
+
+def test_many_documents_are_deleted_in_batches():
+    """One search for all of them could take longer than the server allows."""
+    batches = Turns([{"results": [{"id": f"{NAME}:{number}"}], "total_results": 1} for number in (0, 1000, 2000)])
+    with FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": batches})) as fake:
+        assert admin.delete(fake.url, NAME, [str(number) for number in range(2500)]) == 3
+    searches = [words for words in fake.commands if words[0] == "FT.SEARCH"]
+    assert [words[words.index("INKEYS") + 1] for words in searches] == ["1000", "1000", "500"]
+    assert [words[1] for words in fake.commands if words[0] == "DEL"] == [f"{NAME}:{number}" for number in (0, 1000, 2000)]
+
+
+def test_nothing_is_deleted_if_the_search_for_the_documents_is_incomplete():
+    incomplete = {"results": [{"id": f"{NAME}:0"}], "total_results": 1, "warning": ["Timeout limit was reached"]}
+    with (
+        FakeRedis(answering({"FT.INFO": INFO, "FT.SEARCH": incomplete})) as fake,
+        pytest.raises(SourceError, match="Timeout limit was reached"),
+    ):
+        admin.delete(fake.url, NAME, ["0", "1"])
+    assert "DEL" not in fake.command_names()
 
 
 @pytest.mark.recording("drop-overlap")

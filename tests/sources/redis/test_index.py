@@ -158,13 +158,15 @@ def test_id_that_podium_uses_for_itself_is_refused(document_id):
 
 
 def test_loading_waits_until_the_server_has_scanned_its_keys():
-    scanning = INFO | {"indexing": 1}
+    begun, half = ({"indexing": 1, "percent_indexed": share} for share in ("0.1", "0.5"))
+    percentages = []
     with (
-        FakeRedis(answering({"FT.INFO": Turns([INFO, scanning, scanning, INFO])})) as fake,
+        FakeRedis(answering({"FT.INFO": Turns([INFO, INFO | begun, INFO | half, INFO])})) as fake,
         index_at(fake.url, embed=embed) as index,
     ):
-        index.prepare(1)
+        index.prepare(1, percentages.append)
         assert fake.command_names().count("FT.INFO") == 4
+    assert percentages == [10, 40]
 
 
 def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
