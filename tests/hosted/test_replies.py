@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -197,6 +198,22 @@ def test_error_status_is_reported_even_if_its_body_cannot_be_decoded(server, rer
     server.answer = lambda request: Answer(401, b"no gzip", {"Content-Encoding": "gzip"})
     with pytest.raises(KeyRejected):
         rerank(COHERE.load(server.url), QUERY, TEXTS)
+
+
+def test_error_does_not_keep_the_reply_in_memory(server, rerank):
+    reply = json.dumps({"message": "no", "padding": "x" * 4_000_000}).encode()
+    server.answer = lambda request: Answer(400, reply)
+    errors = []
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            with pytest.raises(RequestRejected) as raised:
+                rerank(COHERE.load(server.url), QUERY, TEXTS)
+            errors.append(raised.value)
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept_bytes < 4_000_000
 
 
 def test_one_failed_request_of_several_fails_the_call(server, rerank):

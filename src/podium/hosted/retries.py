@@ -58,9 +58,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A server's response with its content decoded. The repr contains only the status, because the rest may quote documents.
+    """A server's response. The repr contains only the status, because the rest may quote documents.
 
-    `error` is the error that the status means, None for a success.
+    `content` is the decoded content of a success. It is empty for an error, whose traceback would keep it in memory. `error` is
+    the error that the status means, None for a success.
     """
 
     status: int
@@ -120,7 +121,6 @@ def _attempt(request: Request, wait: float) -> Generator[float, Response, bytes 
     failure = _Failure(response.error, advised_wait(response.headers, response.status))
     if response.status in RETRIED_STATUSES:
         return failure
-    del response  # the error refers to this frame, which would keep the response's content in memory
     raise failure.error
 
 

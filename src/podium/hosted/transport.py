@@ -277,4 +277,4 @@ def _response(request: Request, http_response: httpx.Response, body: bytes, limi
         content = decode(request.title, encoding, body, limit)
     except BadResponse:
         content = b""  # the status is enough for an error
-    return Response(status, headers, content, request.error_for(status, content))
+    return Response(status, headers, b"", request.error_for(status, content))
