@@ -24,7 +24,7 @@ export ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrac
 # The C++ library must be loaded before the sanitizer looks up the functions that throw exceptions.
 export LD_PRELOAD="$library $(g++ -print-file-name=libstdc++.so)" PYTHONMALLOC=malloc
 select=()
-[ "$kind" = thread ] && select=(-k threads)
+[ "$kind" = thread ] && select=(-k "threads or shared")
 # Address space randomisation is off (setarch -R) because ThreadSanitizer reserves fixed addresses.
 exec setarch -R "$venv/bin/python" -m pytest -p no:cacheprovider -q -s -W ignore "${select[@]}" tests/native \
   tests/local/test_decoders.py tests/local/late/test_comparison.py

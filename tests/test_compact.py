@@ -62,6 +62,16 @@ def test_layers_can_be_stored_in_other_formats(model, tmp_path, layers):
     assert scores(tmp_path / "copy") == pytest.approx(scores(model), abs=0.02 if layers == "int4" else 1e-6)
 
 
+def test_vocabulary_of_another_kind_is_copied_as_it_is(tmp_path):
+    """Words in 8 bits have scores that are close to those of the model."""
+    model = PARITY_MODELS / "late"
+    compact.write_copy(model, tmp_path / "copy", words="int8")
+    assert (tmp_path / "copy" / "tokenizer.json").read_bytes() == (model / "tokenizer.json").read_bytes()
+    words = load_file(tmp_path / "copy" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    assert words.dtype == np.int8
+    assert scores(tmp_path / "copy") == pytest.approx(scores(model), abs=0.01)
+
+
 def test_copy_with_fewer_pieces_reads_texts_of_these_pieces_in_the_same_way(model, tmp_path):
     compact.write_copy(model, tmp_path / "copy", count=len(PIECES) - 1, texts=["a list of words, the café", "red rank"])
     names = [name for name, _ in read_vocabulary(tmp_path / "copy").pieces()]

