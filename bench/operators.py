@@ -27,6 +27,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from podium.local.build import add_scorer, load
 from podium.local.files.checkpoint import Checkpoint
+from podium.local.files.versions import digest_of
 from podium.local.runtimes import Precision, Variant
 from podium.local.runtimes.int8 import Int8Weights
 from podium.local.runtimes.native.runtime import NativeRuntime
@@ -68,7 +69,7 @@ def profiled_session(precision: Precision) -> onnxruntime.InferenceSession:
     """Return a session of the model that records the time of every operator."""
     spec = read_spec(MODEL)
     checkpoint = Checkpoint(spec.weights, spec.family.prefix)
-    graph = OnnxGraph(checkpoint, Int8Weights(checkpoint.digest()) if precision == "int8" else None)
+    graph = OnnxGraph(checkpoint, Int8Weights(digest_of(checkpoint.files)) if precision == "int8" else None)
     model = graph.model(add_scorer(graph, spec, spec.family, spec.architecture))
     external_names = [tensor.name for tensor in model.graph.initializer if tensor.external_data]
     options = session_options()

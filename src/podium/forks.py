@@ -7,7 +7,7 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["Renewable", "no_fork", "renew_after_fork"]
+__all__ = ["Closable", "Renewable", "close_before_fork", "no_fork", "renew_after_fork"]
 
 MAX_WAIT_SECONDS = 5.0  # how long a fork waits for other threads to leave the barrier
 
@@ -18,7 +18,15 @@ class Renewable(Protocol):
     def renew(self) -> None: ...
 
 
+class Closable(Protocol):
+    """An object with connections that a forked process must not even inherit. It is used only within `no_fork`."""
+
+    def close_connections(self) -> None:
+        """Close the connections. The next use opens new ones."""
+
+
 _renewables: weakref.WeakSet[Renewable] = weakref.WeakSet()
+_closables: weakref.WeakSet[Closable] = weakref.WeakSet()
 
 
 def renew_after_fork(renewable: Renewable) -> None:
@@ -28,6 +36,11 @@ def renew_after_fork(renewable: Renewable) -> None:
     difference at once, and all of them would renew the object.
     """
     _renewables.add(renewable)
+
+
+def close_before_fork(closable: Closable) -> None:
+    """Call the object's `close_connections` before every fork from now on, unless another thread is using it for too long."""
+    _closables.add(closable)
 
 
 class ForkBarrier:
@@ -81,10 +94,13 @@ class ForkBarrier:
     def before_fork(self) -> None:
         """Wait for other threads to leave the context, and let none enter it until the fork has ended."""
         self._fork_lock.acquire()
-        own_id = {threading.get_ident()}  # a signal handler can fork while the thread that it interrupted is in the context
+        own_id = {threading.get_ident()}
         with self._lock:
             self._is_forking = True
-            self._changed.wait_for(lambda: self._thread_ids <= own_id, MAX_WAIT_SECONDS)
+            is_unused = self._changed.wait_for(lambda: self._thread_ids <= own_id, MAX_WAIT_SECONDS)
+        if is_unused and not self._depth:  # a signal handler can fork while the thread that it interrupted is in the context
+            for closable in list(_closables):
+                closable.close_connections()
 
     def after_fork_in_parent(self) -> None:
         with self._lock:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import sqlite3
+import subprocess
+import sys
 
 import pytest
 
@@ -80,3 +83,38 @@ def test_file_of_an_earlier_version_is_read(tmp_path):
     store.put({b"b": new_row})
     assert store.get([b"a", b"b"]) == {b"a": old_row, b"b": new_row}
     store.close()
+
+
+FORK_WHILE_STORING = """
+import os, signal, sys, threading, time
+from fakes import row_with_value
+from podium.compose.stores.sqlite import SqliteScores
+
+store = SqliteScores(sys.argv[1])
+
+def store_scores():
+    while True:
+        store.put({b"parent": row_with_value(0.5)})
+        time.sleep(0.001)  # so that other processes can write, too
+
+threading.Thread(target=store_scores, daemon=True).start()
+status = 0
+for number in range(40):
+    child = os.fork()
+    if not child:
+        signal.alarm(60)  # ends a child that hangs
+        os.chdir("/")
+        store.put({b"child %d" % number: row_with_value(number)})
+        os._exit(0)
+    status = status or os.waitpid(child, 0)[1]
+print(status, len(store.get([b"child %d" % number for number in range(40)])), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_process_forked_while_scores_are_stored_can_store_scores(tmp_path):
+    command = [sys.executable, "-W", "ignore", "-c", FORK_WHILE_STORING, "scores.db"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert (process.stdout, process.returncode) == ("0 40\n", 0), process.stderr

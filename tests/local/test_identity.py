@@ -56,6 +56,16 @@ def check_identity_changes(tmp_path, model_name, change):
     assert local_scorer(folder).identity != before
 
 
+def test_identity_of_a_loaded_model_stays_when_its_file_is_replaced(tmp_path):
+    """Its weights stay, too. Otherwise its scores would be stored as those of the new file."""
+    folder = shutil.copytree(PARITY_MODELS / "bert", tmp_path / "model")
+    loaded = local_scorer(folder)
+    before = loaded.identity
+    replace_weights(folder, {"word_embeddings.weight": lambda tensor: tensor * 2})
+    assert loaded.identity == before
+    assert local_scorer(folder).identity != before
+
+
 @pytest.mark.parametrize(
     "options",
     [{"precision": "int8"}, {"max_length": 32}, pytest.param({"runtime": "native"}, marks=[NEEDS_CORE, NEEDS_ONNX])],

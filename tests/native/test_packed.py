@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podium
-from checkpoints import write_random
+from checkpoints import replace_weights, write_random
 from environment import PARITY_MODELS, SCRATCH
 from podium.atomic import atomic_write
 from podium.errors import ModelError
@@ -52,6 +52,41 @@ def test_damaged_cache_is_written_again(data):
         assert raw_scores(folder) == expected
     finally:
         path.write_bytes(content)
+
+
+REPLACED_WHILE_LOADING = """
+import os, sys
+import podium
+
+folder, new_weights = sys.argv[1:]
+
+def replace_weights(event, arguments):
+    # The module is imported after the file of weights was opened.
+    if event == "import" and arguments[0] == "podium.local.runtimes.native.packed" and os.path.exists(new_weights):
+        os.replace(new_weights, os.path.join(folder, "model.safetensors"))
+
+sys.addaudithook(replace_weights)
+try:
+    podium.load(folder, precision="float32", runtime="native")
+except podium.PodiumError as error:
+    print(error)
+"""
+
+
+def test_weights_replaced_while_a_model_is_loaded_are_not_cached(tmp_path):
+    """Otherwise the cache would have the old weights for the new file."""
+    folder = shutil.copytree(PARITY_MODELS / "bert", tmp_path / "model")
+    shutil.copyfile(folder / "model.safetensors", tmp_path / "old.safetensors")
+    old_scores = raw_scores(folder)
+    replace_weights(folder, {"word_embeddings.weight": lambda tensor: tensor * 2})
+    shutil.move(folder / "model.safetensors", tmp_path / "new.safetensors")
+    shutil.move(tmp_path / "old.safetensors", folder / "model.safetensors")
+    command = [sys.executable, "-c", REPLACED_WHILE_LOADING, folder, tmp_path / "new.safetensors"]
+    environment = os.environ | {"PODIUM_CACHE": str(tmp_path / "cache")}
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert "changed while the model was loaded; load it again" in process.stdout, process.stderr
+    assert not list((tmp_path / "cache" / "native").glob("*"))
+    assert raw_scores(folder) != old_scores
 
 
 DAMAGED_PAGES = {

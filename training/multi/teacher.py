@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from podium.local.families.bert import PartNames
 from podium.local.families.roberta import Roberta
 from podium.local.files.checkpoint import Checkpoint
+from podium.local.files.versions import digest_of
 from podium.local.graph import Attention, Graph, Value
 from podium.local.runtimes.int8 import Int8Weights
 from podium.local.runtimes.onnx.graph import OnnxGraph
@@ -80,7 +81,7 @@ class Teacher:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_padding()
         checkpoint = Checkpoint([folder / "model.safetensors"], "mpnet.")
-        graph = MpnetGraph(checkpoint, Int8Weights(checkpoint.digest()))
+        graph = MpnetGraph(checkpoint, Int8Weights(digest_of(checkpoint.files)))
         model = Mpnet(
             num_hidden_layers=12, num_attention_heads=12, hidden_size=768, max_position_embeddings=514, layer_norm_eps=1e-5
         )

@@ -146,7 +146,8 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
         checkpoint.close()
 
 
-# A runtime's packages are imported when it is used, because importing them takes most of the time of a short program.
+# A runtime's packages are imported when it is used, because importing them takes most of the time of a short program. The files
+# must not have changed until all weights have been read, because these are then cached under the hash of the files.
 
 
 def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_network: Callable[[Graph], Value]) -> Runtime:
@@ -154,9 +155,10 @@ def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_ne
     from podium.local.runtimes.onnx.graph import OnnxGraph
     from podium.local.runtimes.onnx.runtime import OnnxRuntime
 
-    int8 = Int8Weights(checkpoint.digest()) if precision == "int8" else None
+    int8 = Int8Weights(spec.digest) if precision == "int8" else None
     graph = OnnxGraph(checkpoint, int8)
     result = add_network(graph)
+    spec.versions.check_unchanged()
     if int8:
         int8.save()
     return OnnxRuntime.from_graph(graph, result)
@@ -169,7 +171,9 @@ def _build_native(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_
 
     with Packed(spec.digest, precision) as packed:
         graph = NativeGraph(checkpoint, packed, precision)
-        return NativeRuntime(*graph.finish(add_network(graph)), size=graph.size)
+        network = graph.finish(add_network(graph))
+        spec.versions.check_unchanged()
+        return NativeRuntime(*network, size=graph.size)
 
 
 def add_scorer(graph: Graph, spec: Spec, family: Family, architecture: Architecture) -> Value:

@@ -15,9 +15,10 @@ from typing import Any
 from podium.errors import ModelNotFound, UnsupportedModel
 from podium.local.families import FAMILIES
 from podium.local.families.family import Architecture, Family, Pooling, family_of
-from podium.local.files.checkpoint import digest_of, weight_files
+from podium.local.files.checkpoint import weight_files
 from podium.local.files.config import read_json, read_settings
 from podium.local.files.folder import DESCRIPTION_FILES, ONNX_FILES
+from podium.local.files.versions import FileVersions, digest_of
 from podium.local.runtimes import Precision
 from podium.logistic import sigmoid
 from podium.types import ScoreKind
@@ -87,6 +88,7 @@ class Spec:
     - `do_lower_case`: whether texts are lowercased before the tokenizer reads them.
     - `weights`: the transformer's files of weights.
     - `modules`: the modules after the transformer.
+    - `versions`: the state of the files of all weights, those of the modules included, when the folder was read.
     - `prompts`: texts that are put before queries or documents, by name. The default prompt also has the name "".
     - `is_quantised`: whether the weights may be quantised as docs/model-files.md describes.
     - `default_precision`: int8 if config.json says so under `podium`, because the authors measured it; else float32.
@@ -106,6 +108,7 @@ class Spec:
     do_lower_case: bool
     weights: tuple[Path, ...]
     modules: tuple[Module, ...]
+    versions: FileVersions
     prompts: Mapping[str, str]
     is_quantised: bool
     default_precision: Precision
@@ -114,7 +117,7 @@ class Spec:
     @property
     def digest(self) -> str:
         """A hash of all weights, those of the modules included."""
-        return digest_of([*self.weights, *(file for module in self.modules for file in weight_files(module.folder))])
+        return self.versions.digest
 
 
 def read_spec(folder: Path, families: Sequence[Family] = FAMILIES) -> Spec:
@@ -167,6 +170,7 @@ def build_spec(folder: Path, modules: tuple[Module, ...], families: Sequence[Fam
         do_lower_case=bool(transformer_settings.get("do_lower_case")),
         weights=weights,
         modules=modules[1:],
+        versions=FileVersions([*weights, *(file for module in modules[1:] for file in weight_files(module.folder))]),
         prompts=_prompts(folder) if modules else {},
         is_quantised=family is not None and _is_quantised(folder, config),
         default_precision=_default_precision(config),

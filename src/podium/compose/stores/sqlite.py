@@ -10,6 +10,7 @@ from pathlib import Path
 
 from podium.compose.stores import Row
 from podium.errors import PodiumError
+from podium.forks import close_before_fork, no_fork, renew_after_fork
 
 __all__ = ["SqliteScores"]
 
@@ -35,36 +36,60 @@ class SqliteScores:
 
     def __init__(self, path: str | Path) -> None:
         self.location = str(path)
+        self._absolute_path = Path(path).absolute()  # a forked process opens the file again, maybe in another folder
+        self._database: sqlite3.Connection | None = self._connection()
+        self._inherited: list[sqlite3.Connection | None] = []
         self._lock = threading.Lock()
-        try:
-            self._database = sqlite3.connect(str(path), timeout=LOCK_SECONDS, check_same_thread=False)
-            with self._database:
-                self._database.execute("PRAGMA journal_mode=WAL")
-                self._database.execute(CREATE)
-                columns = {column[1] for column in self._database.execute("PRAGMA table_info(scores)")}
-                for name, type_name in ADDED_COLUMNS.items():
-                    if name not in columns:
-                        self._database.execute(f"ALTER TABLE scores ADD COLUMN {name} {type_name}")
-        except sqlite3.Error as error:
-            raise PodiumError(f"{path} cannot store scores ({error}); delete it, or name another file") from error
+        close_before_fork(self)
+        renew_after_fork(self)
+
+    def close_connections(self) -> None:
+        """Close the connection before a fork, because SQLite does not allow two processes to have it."""
+        self.close()
+        self._database = None
+
+    def renew(self) -> None:
+        """Replace the lock in a forked process. A connection that a long call kept from being closed is left unused."""
+        self._lock = threading.Lock()
+        self._inherited.append(self._database)
+        self._database = None
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
-        with self._lock, self._podium_errors():
-            rows = ((key, self._database.execute(SELECT, (key,)).fetchone()) for key in keys)
+        with self._open_database() as database:
+            rows = ((key, database.execute(SELECT, (key,)).fetchone()) for key in keys)
             return {key: Row(*row) for key, row in rows if row is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        with self._lock, self._podium_errors(), self._database:
-            self._database.executemany(INSERT, [(key, *row) for key, row in rows.items()])
+        with self._open_database() as database, database:
+            database.executemany(INSERT, [(key, *row) for key, row in rows.items()])
 
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
-            self._database.close()
+            if self._database is not None:
+                self._database.close()
 
     @contextlib.contextmanager
-    def _podium_errors(self) -> Iterator[None]:
-        """Convert errors of SQLite in the block to PodiumError."""
+    def _open_database(self) -> Iterator[sqlite3.Connection]:
+        """Return the connection, for this thread only. In the block, errors of SQLite become PodiumError."""
+        with no_fork, self._lock:
+            try:
+                if self._database is None:
+                    self._database = self._connection()
+                yield self._database
+            except sqlite3.Error as error:
+                raise PodiumError(f"the score file failed ({error})") from error
+
+    def _connection(self) -> sqlite3.Connection:
+        """Return a connection to the file, which is created if it is missing."""
         try:
-            yield
+            database = sqlite3.connect(self._absolute_path, timeout=LOCK_SECONDS, check_same_thread=False)
+            with database:
+                database.execute("PRAGMA journal_mode=WAL")
+                database.execute(CREATE)
+                columns = {column[1] for column in database.execute("PRAGMA table_info(scores)")}
+                for name, type_name in ADDED_COLUMNS.items():
+                    if name not in columns:
+                        database.execute(f"ALTER TABLE scores ADD COLUMN {name} {type_name}")
+            return database
         except sqlite3.Error as error:
-            raise PodiumError(f"the score file failed ({error})") from error
+            raise PodiumError(f"{self.location} cannot store scores ({error}); delete it, or name another file") from error

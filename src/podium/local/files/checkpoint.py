@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import re
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from podium.json_values import load_json
 from podium.local.files.quantised import MAX_SCALE, SCALE_SUFFIX, VALUE_TYPES, Quantised, quantised_shape
 from podium.local.files.tensor_file import TensorFile, missing_file
 
-__all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "digest_of", "weight_files"]
+__all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "weight_files"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 LAYER = re.compile(r"(^|\.)layers?\.\d+\.")  # in the names of a layer's tensors
@@ -197,10 +194,6 @@ class Checkpoint:
         self._used_names |= {name, name + SCALE_SUFFIX}
         return self._stored[name]
 
-    def digest(self) -> str:
-        """Return a hash of the contents of all files."""
-        return digest_of(self.files)
-
     def close(self) -> None:
         self._stack.close()
 
@@ -214,30 +207,3 @@ def _is_finite(tensor: Array) -> bool:
 def _described(stored: tuple[str, tuple[int, ...]]) -> str:
     """Describe a tensor by its type and shape, which are ("", ()) if it is missing."""
     return f"{stored[0]} of shape {stored[1]}" if stored[0] else "missing"
-
-
-def digest_of(files: Sequence[Path]) -> str:
-    """Return a hash of the files' contents. Raises ModelNotFound if a file is missing."""
-    return _digest(tuple((path, _file_version(path)) for path in files))
-
-
-def _file_version(path: Path) -> tuple[int, ...]:
-    """Return numbers that change whenever the file changes. Raises ModelError for a named pipe, which cannot be read twice."""
-    try:
-        status = path.stat()
-    except FileNotFoundError as error:
-        raise missing_file(path) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise ModelError(f"{path} is not a regular file; download it again")
-    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-@functools.lru_cache(maxsize=128)
-def _digest(files: tuple[tuple[Path, tuple[int, ...]], ...]) -> str:
-    """Return a hash of the files' contents. `files` are (path, version). It is cached, because loading needs it repeatedly."""
-    digest = hashlib.sha256()
-    for path, _ in files:
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):  # 4 MiB
-                digest.update(block)
-    return digest.hexdigest()
