@@ -113,7 +113,7 @@ def load(
     - `runtime`: "native" (podium's own), "onnx" (podium's extra of this name), or "auto" (the faster one of those installed).
     - `threads`: number of threads.
     - `max_length`: maximum number of tokens of query and text together, of the text alone for late interaction, or of the
-      prompt for language models (see docs/decoders.md).
+      prompt for language models (see docs/decoders.md). The default and the upper limit is what the model reads.
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:
