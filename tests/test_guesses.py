@@ -65,6 +65,12 @@ def test_name_like_that_of_a_hosted_model_has_a_suggestion(name):
         podium.load(name, api_key="none")
 
 
+@pytest.mark.parametrize("options", [{}, {"api_key": "none"}], ids=["no-key", "key"])
+def test_suggestion_keeps_the_name_of_the_model(options):
+    with pytest.raises(ModelNotFound, match=r"did you mean together:Salesforce/Llama-Rank"):
+        podium.load("togther:Salesforce/Llama-Rank", **options)
+
+
 @pytest.mark.parametrize("cache", ["memry", "scores.db", True, 3])
 def test_cache_is_memory_or_a_url(cache):
     with pytest.raises(InvalidInput, match="scores are cached in 'memory' or in the Redis at a URL"):

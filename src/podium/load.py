@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 MAX_THREADS = 1024  # more than any machine has processors; each takes memory
+MIN_SIMILARITY = 0.7  # of a name and the one that was probably meant; difflib computes it
 # The options of `load` that files can have, which describe models: not the limits of a call, secrets, or clients.
 LOCAL_OPTIONS = (
     Option("precision", Literal["float32", "int8", "auto"]),
@@ -111,7 +113,7 @@ def load(
     - `runtime`: "native" (podium's own), "onnx" (podium's extra of this name), or "auto" (the faster one of those installed).
     - `threads`: number of threads.
     - `max_length`: maximum number of tokens of query and text together, of the text alone for late interaction, or of the
-      prompt for language models (see docs/decoders.md).
+      prompt for language models (see docs/decoders.md). The default and the upper limit is what the model reads.
     - `revision`, `cache_dir`, `token`: for models on the hub.
 
     For models with late interaction (podium-mini, ColBERT), which encode a text as token vectors and can store these:
@@ -303,8 +305,6 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
 
     Raises InvalidInput if `name` is "", or neither a string nor a Path.
     """
-    from podium.hosted.providers import PROVIDERS
-
     if isinstance(name, os.PathLike) and isinstance(os.fspath(name), str):
         return None
     if not isinstance(name, str) or not name:
@@ -312,36 +312,47 @@ def provider_of(name: str | os.PathLike[str]) -> str | None:
             "a model is named by a string, such as 'podium-mini', 'org/model', './folder' or 'cohere:rerank-v3.5'"
         )
     prefix, colon, _ = name.partition(":")
-    return prefix if colon and prefix in {row.name for row in PROVIDERS} else None
+    return prefix if colon and prefix in _provider_names() else None
+
+
+def _provider_names() -> list[str]:
+    from podium.hosted.providers import PROVIDERS
+
+    return [row.name for row in PROVIDERS]
 
 
 def _refuse_name_like_a_provider(name: str) -> None:
     """Raise ModelNotFound if the name of a model on this machine was probably meant to be that of a hosted model."""
-    from podium.hosted.providers import PROVIDERS
+    suggestion = _similar_hosted_name(name)
+    if suggestion and not Path(name).exists():
+        raise ModelNotFound(f"{name!r} is not a hosted model; did you mean {suggestion}?")
 
-    prefix, _, model = name.replace("/", ":", 1).partition(":")
-    similar = difflib.get_close_matches(prefix.lower(), [row.name for row in PROVIDERS], n=1)
-    if similar and not Path(name).exists():
-        raise ModelNotFound(f"{name!r} is not a hosted model; did you mean {similar[0]}:{model or '<model>'}?")
+
+def _similar_hosted_name(name: str) -> str | None:
+    """Return "provider:model" with the provider whose name is similar to the beginning of `name`, None if there is none."""
+    prefix, *rest = re.split("[:/]", name, maxsplit=1)
+    similar = difflib.get_close_matches(prefix.lower(), _provider_names(), n=1, cutoff=MIN_SIMILARITY)
+    return f"{similar[0]}:{''.join(rest) or '<model>'}" if similar else None
 
 
 def _unknown_model(name: str) -> ModelNotFound:
-    """Return the error for a name that no model has. The message suggests a bundled model or a provider with a similar name."""
-    from podium.hosted.providers import PROVIDERS
+    """Return the error for a name that no model has. The message suggests a similar name, of a bundled or a hosted model."""
     from podium.local.files.distributions import EXTRAS
 
-    prefix, colon, model = name.partition(":")
-    providers = [row.name for row in PROVIDERS]
+    prefix, colon, _ = name.partition(":")
     if colon and len(prefix) > 1:  # a single letter before a colon is a drive on Windows
         if "/" in prefix:
             return ModelNotFound(f"no name on the hub has a colon; name {prefix!r}, which is loaded at its newest revision")
-        similar = difflib.get_close_matches(prefix, providers, n=1)
-        hint = f"did you mean {similar[0]}:{model}? " if similar else ""
-        return ModelNotFound(f"there is no provider {prefix!r}; {hint}known: {', '.join(providers)}")
-    similar = difflib.get_close_matches(name, [*BUNDLED, *EXTRAS, *providers], n=1, cutoff=0.7)
-    suggestions = [f"{match}:<model>" if match in providers else match for match in similar]
-    hint = f"did you mean {suggestions[0]}? " if suggestions else ""
-    return ModelNotFound(
-        f"there is no model {name!r}; {hint}name a bundled one ({', '.join(BUNDLED)}), a folder (./path), "
-        "one on the hub (org/model) or a hosted one (provider:model)"
-    )
+        similar = []
+        problem = f"there is no provider {prefix!r}"
+        remedy = f"known: {', '.join(_provider_names())}"
+    else:
+        similar = difflib.get_close_matches(name, [*BUNDLED, *EXTRAS], n=1, cutoff=MIN_SIMILARITY)
+        problem = f"there is no model {name!r}"
+        remedy = (
+            f"name a bundled one ({', '.join(BUNDLED)}), a folder (./path), one on the hub (org/model) or a hosted one "
+            "(provider:model)"
+        )
+    suggestion = similar[0] if similar else _similar_hosted_name(name)
+    hint = f"did you mean {suggestion}? " if suggestion else ""
+    return ModelNotFound(f"{problem}; {hint}{remedy}")

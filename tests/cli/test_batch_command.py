@@ -55,10 +55,11 @@ def test_truncation_is_a_note(path, tmp_path):
     assert "note: 6 of 9 documents are longer than the model reads; see dropped_tokens (in 3 of 3 queries)\n" in stderr
 
 
-def test_maximum_length_that_the_model_does_not_have_is_a_note(path, tmp_path):
+def test_maximum_length_that_the_model_does_not_have_is_an_error(path, tmp_path):
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", "--max-length", "5000")
-    assert code == 0
-    assert "note: the model reads at most 512 tokens, fewer than the maximum length of 5,000 that was named\n" in stderr
+    assert code == 2
+    assert "--max-length 5000 is more than the 512 tokens that podium-mini reads; use at most as many" in stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

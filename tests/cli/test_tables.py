@@ -10,6 +10,7 @@ import pytest
 
 from commands import run_in_process, run_in_subprocess
 from environment import PARITY_MODELS
+from podium.local.known_models import KNOWN_MODELS
 
 
 def test_document_cannot_control_the_terminal(tmp_path):
@@ -91,3 +92,18 @@ def test_reranked_and_original_order_are_side_by_side_in_a_wide_terminal(tmp_pat
     assert wide[0].split() == ["rank", "reranked", "score", "moved", "as", "found", "score"]
     assert [line for line in narrow if line in ("reranked", "as found")] == ["reranked", "as found"]
     assert sum("apple" in line for line in narrow) == 2
+
+
+@pytest.mark.parametrize("width", ["20", "50", "80", "100"])
+def test_no_word_of_a_table_is_broken(width):
+    wide, narrow = (run_in_process("models", COLUMNS=columns)[1] for columns in ("300", width))
+    assert sorted(wide.split()) == sorted(narrow.split())
+    names = [row.name for row in KNOWN_MODELS]
+    assert [line.split()[0] for line in narrow.splitlines() if line.startswith(tuple(names))] == names
+
+
+def test_cells_are_wrapped_in_a_narrow_terminal():
+    """A row has more lines, but its columns are still beside each other, if the longest words fit."""
+    out = run_in_process("check", "podium-mini", COLUMNS="40")[1]
+    assert max(map(len, out.splitlines())) <= 40
+    assert re.search(r"^family +late interaction\n {18}\(podium-late\)$", out, re.MULTILINE)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes import WordTokens
-from podium.compose.windows import Window, halves, token_count, windows
+from podium.compose.windows import Window, split_window, token_count, windows
 from podium.sentences import sentence_ranges
 from podium.token_counts import EstimatedTokens, SeveralCounters
 
@@ -113,8 +113,8 @@ def test_sentences_end_at_marks_and_lines(text, sentences):
 
 
 @given(text=TEXT.filter(str.strip))
-def test_halves_cover_the_window(text):
-    parts = halves(text, Window(0, len(text)))
+def test_split_window_is_covered(text):
+    parts = split_window(text, Window(0, len(text)))
     content = "".join(text[part.start : part.end] for part in parts)
     assert "".join(content.split()) == "".join(text.split())
     assert len(text) == 1 or all(part.end - part.start < len(text) for part in parts)

@@ -96,6 +96,15 @@ def test_invalid_keep_is_refused(keep):
         store_for(keep)
 
 
+@pytest.mark.parametrize("keep", ["yes", "No", "TRUE", "false", "on", "off", "none"])
+def test_switch_is_not_the_name_of_a_folder(keep, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInput, match=rf"keep='?{keep}'? is not .*use 0 to keep nothing, or \./{keep} for a folder"):
+        store_for(keep)
+    store_for(f"./{keep}").put({bytes(16): b"one"})
+    assert [path.name for path in tmp_path.iterdir()] == [keep]
+
+
 def test_url_of_another_server_is_refused_without_its_password():
     with pytest.raises(InvalidInput, match="can be a folder, or the URL of a Redis") as error:
         store_for("http://user:secret@host")

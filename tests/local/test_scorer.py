@@ -45,10 +45,26 @@ def test_wrong_option_is_refused(options):
         podium.load("podium-mini", **options)
 
 
-@pytest.mark.parametrize(("max_length", "tokens"), [(16, 16), (4000, 64)], ids=["shorter", "longer-than-the-model-allows"])
+@pytest.mark.parametrize(("max_length", "tokens"), [(16, 16), (64, 64), (None, 64)], ids=["shorter", "equal", "default"])
 def test_max_length_can_only_be_shortened(max_length, tokens):
     with podium.load(PARITY_MODELS / "bert", max_length=max_length) as reranker:
         assert reranker.rerank("rank", ["query " * 90]).usage.tokens == tokens
+
+
+@pytest.mark.parametrize(
+    ("name", "length"),
+    [
+        pytest.param("podium-mini", 512, id="podium-mini"),
+        pytest.param(PARITY_MODELS / "bert", 64, id="cross-encoder"),
+        pytest.param(PARITY_MODELS / "late-interaction" / "pylate-bert", 40, id="colbert"),
+        pytest.param(PARITY_MODELS / "prompts" / "Qwen3-Reranker-0.6B", 8192, id="language-model"),
+    ],
+)
+def test_max_length_above_that_of_the_model_is_refused(name, length):
+    with pytest.raises(
+        InvalidInput, match=rf"max_length={length + 1} is more than the {length:,} tokens that .* reads; use at"
+    ):
+        podium.load(name, max_length=length + 1)
 
 
 @pytest.mark.parametrize(("option", "threads"), [(None, cores()), (3, 3)], ids=["default", "option"])

@@ -30,7 +30,6 @@ from podium.batch.tables import can_read, table_format
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, checked_fields, checked_limit
 from podium.ranking import Reranker
-from podium.scorers import as_scorer
 
 __all__ = ["JobRequest", "job_files", "new_manifest", "run_job"]
 
@@ -102,7 +101,7 @@ def run_job(
             computed_pairs=progress.pairs,
             seconds=time.perf_counter() - began,
             cost=None if billed is None else billed.cost(),
-            notes=[*_input_notes(ignored_count), *_length_notes(load_options or {}, reranker)],
+            notes=_input_notes(ignored_count),
         )
 
 
@@ -162,15 +161,6 @@ def _input_notes(ignored_count: int) -> list[str]:
         return ["1 file in the input folders was left out, because its name does not tell a format that podium reads"]
     count = f"{ignored_count:,} files"
     return [f"{count} in the input folders were left out, because their names do not tell a format that podium reads"]
-
-
-def _length_notes(load_options: Mapping[str, Any], reranker: Reranker) -> list[str]:
-    """Return a note if the model was loaded with a larger maximum length than it has."""
-    named = load_options.get("max_length")
-    length = as_scorer(reranker.scorer).max_length
-    if named is None or length is None or named <= length:
-        return []
-    return [f"the model reads at most {length:,} tokens, fewer than the maximum length of {named:,} that was named"]
 
 
 def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:

@@ -5,9 +5,11 @@ In a pipe or a file nothing is cut, unless the environment variable COLUMNS is s
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-from collections.abc import Container, Iterable, Mapping, Sequence
+import textwrap
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import click
@@ -32,6 +34,7 @@ UNLIMITED = 1_000_000  # the width of a line in a pipe or a file
 MIN_TEXT_WIDTH = 10
 MAX_ID_WIDTH = 12
 GAP = 2  # spaces between columns
+INDENT = " " * 4  # before cells that are below the first ones of their row
 CONTRIBUTION_WIDTH = 11  # of a number such as +12.3456 and the spaces after it
 # The share of the strongest contribution from which a sentence is bold, and below which it has no colour.
 STRONG_SHARE = 0.5
@@ -118,21 +121,47 @@ def print_search(ranking: Ranking, limit: int, fields: Sequence[str] | None, off
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print rows below the names of the columns. In a narrow terminal, cells are wrapped in all columns except the first."""
-    header = [_plain(column) for column in columns]
-    cells = [[_plain(str(cell)) for cell in row] for row in rows]
-    if (width := _line_width()) == UNLIMITED:
+    """Print rows below the names of the columns. No word is broken.
+
+    In a narrow terminal, cells are wrapped in all columns except the first. If the longest words of all columns do not fit into
+    a line, the last columns are below the first ones.
+    """
+    header, *cells = table = [[_plain(str(cell)) for cell in row] for row in (columns, *rows)]
+    min_widths = _widths(table)[:1] + [max(map(_longest_word, column)) for column in list(zip(*table, strict=True))[1:]]
+    if _line_width() == UNLIMITED:
         _print_aligned(header, cells)
-        return
+    elif sum(min_widths) + GAP * (len(header) - 1) <= _line_width():
+        _print_wrapped(header, cells, min_widths)
+    else:
+        _print_below(table)
+
+
+def _longest_word(cell: str) -> int:
+    """Return the width of the longest word of a cell."""
+    return max(map(cell_len, cell.split()), default=0)
+
+
+def _print_wrapped(header: Sequence[str], rows: Sequence[Sequence[str]], min_widths: Sequence[int]) -> None:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(header):
-        table.add_column(column, no_wrap=index == 0, overflow="fold")
-    for row in cells:
+    for index, (column, min_width) in enumerate(zip(header, min_widths, strict=True)):
+        table.add_column(column, no_wrap=index == 0, min_width=min_width)
+    for row in rows:
         table.add_row(*map(Text, row))
-    console = Console(highlight=False, width=width)
+    console = Console(highlight=False, width=_line_width())
     with console.capture() as captured:
         console.print(table)
     print("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def _print_below(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of which each has the first columns on a line, as many as fit, and the others on indented lines below it."""
+    ends = itertools.accumulate(_widths(rows), lambda end, width: end + GAP + width)
+    count = max(sum(end <= _line_width() for end in ends), 1)
+    wrapper = textwrap.TextWrapper(
+        _line_width(), initial_indent=INDENT, subsequent_indent=INDENT, break_long_words=False, break_on_hyphens=False
+    )
+    for index, (line, row) in enumerate(zip(_aligned_lines([row[:count] for row in rows]), rows, strict=True)):
+        _print_line("\n".join([line, *wrapper.wrap((" " * GAP).join(row[count:]))]), is_header=index == 0)
 
 
 def print_notes(ranking: Ranking) -> None:
@@ -174,7 +203,7 @@ def _print_documents(number_columns: Sequence[str], rows: Sequence[_DocumentRow]
     for row in rows:
         ids = [_one_line(row.document_id, MAX_ID_WIDTH)] if has_ids else []
         cells.append([*map(_plain, row.numbers), *ids])
-    text_width = _line_width() - sum(width + GAP for width in _widths(header[:-1], cells))
+    text_width = _line_width() - sum(width + GAP for width in _widths([header[:-1], *cells]))
     for row_cells, row in zip(cells, rows, strict=True):
         row_cells.append(_one_line(row.text, text_width))
     _print_aligned(header, cells, right_aligned=range(len(number_columns)))
@@ -187,7 +216,7 @@ def _print_side_by_side(
     scores = [[score_text(left), _source_score(right)] for left, right in zip(reranked, by_source, strict=True)]
     gaps = (len(header) - 1) * GAP
     widest_scores = ("no text", "00.000")
-    used_width = sum(_widths(widest_scores, scores)) + len("rank") + len("moved") + gaps
+    used_width = sum(_widths([widest_scores, *scores])) + len("rank") + len("moved") + gaps
     text_width = (_line_width() - used_width) // 2
     rows = [
         [
@@ -204,21 +233,29 @@ def _print_side_by_side(
 
 
 def _print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]], right_aligned: Container[int] = ()) -> None:
-    """Print rows. A column is as wide as its widest cell. `right_aligned`: the indices of columns aligned to the right."""
-    widths = _widths(columns, rows)
-    for row_index, row in enumerate([columns, *rows]):
+    for index, line in enumerate(_aligned_lines([columns, *rows], right_aligned)):
+        _print_line(line, is_header=index == 0)
+
+
+def _aligned_lines(rows: Sequence[Sequence[str]], right_aligned: Container[int] = ()) -> Iterator[str]:
+    """Yield rows as lines. A column is as wide as its widest cell. `right_aligned` are indices of columns."""
+    widths = _widths(rows)
+    for row in rows:
         cells = [
             " " * (width - cell_len(cell)) + cell if index in right_aligned else cell + " " * (width - cell_len(cell))
             for index, (cell, width) in enumerate(zip(row[:-1], widths, strict=False))
         ]
         last_cell = row[-1].rjust(widths[-1]) if len(row) - 1 in right_aligned else row[-1]
-        line = (" " * GAP).join([*cells, last_cell]).rstrip()
-        click.echo(click.style(line, bold=True) if row_index == 0 else line)
+        yield (" " * GAP).join([*cells, last_cell]).rstrip()
 
 
-def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the width of the widest cell of each column, its name included."""
-    return [max(map(cell_len, column)) for column in zip(columns, *rows, strict=True)]
+def _print_line(line: str, *, is_header: bool) -> None:
+    click.echo(click.style(line, bold=True) if is_header else line)
+
+
+def _widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of the widest cell of each column."""
+    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
 
 
 def _with_id(result: Result, texts: Mapping[int, str | None], width: int) -> str:

@@ -11,7 +11,7 @@ from podium.compose.columns import concatenated_scores, selected_scores
 from podium.compose.components import Component
 from podium.compose.stepwise import CallStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.window_scores import document_scores
-from podium.compose.windows import DividedText, Part, Window, halves
+from podium.compose.windows import IndexedWindow, Window, WindowedText, split_window
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import has_field, missing_field, texts_of
 from podium.errors import Argument, InvalidInput
@@ -108,33 +108,33 @@ class Passages(StepwiseScorer, WrappedScorer):
         # Between groups, other calls get the tokenizer's threads. A cancelled call ends after its group.
         for group in groups:
             starts |= yield CallStep(functools.partial(self._starts, sizes, group))
-        divided: list[list[DividedText]] = yield CallStep(functools.partial(self._divided, sizes, texts_per_query, starts))
-        pending = [[Part(i, window) for i, text in enumerate(texts) for window in text.windows] for texts in divided]
+        windowed: list[list[WindowedText]] = yield CallStep(functools.partial(self._windowed, sizes, texts_per_query, starts))
+        pending = [_all_windows(texts) for texts in windowed]
         advance = in_proportion(progress, sum(map(len, pending)), sum(map(len, texts_per_query)))
-        read_parts: list[list[Part]] = [[] for _ in queries]
-        calls: list[list[Scores]] = [[] for _ in queries]  # the scores of `read_parts`, from several calls
+        read_windows: list[list[IndexedWindow]] = [[] for _ in queries]
+        calls: list[list[Scores]] = [[] for _ in queries]  # the scores of `read_windows`, from several calls
         for round_number in range(1, MAX_ROUNDS + 1):
-            open_indices = [index for index, query_parts in enumerate(pending) if query_parts]
+            open_indices = [index for index, windows in enumerate(pending) if windows]
             if not open_indices:
                 break
-            window_texts = [_window_texts(pending[index], divided[index]) for index in open_indices]
+            window_texts = [_window_texts(pending[index], windowed[index]) for index in open_indices]
             scores_per_query = yield ScoreStep(self.scorer, [queries[index] for index in open_indices], window_texts, advance)
             for index, scores in zip(open_indices, scores_per_query, strict=True):
                 is_final = self.max_passages is not None or round_number == MAX_ROUNDS
-                new_parts = {} if is_final else self._divided_again(pending[index], divided[index], scores)
-                read_positions = [position for position in range(len(pending[index])) if position not in new_parts]
-                read_parts[index] += [pending[index][position] for position in read_positions]
+                smaller_windows = {} if is_final else self._smaller_windows(pending[index], windowed[index], scores)
+                read_positions = [position for position in range(len(pending[index])) if position not in smaller_windows]
+                read_windows[index] += [pending[index][position] for position in read_positions]
                 calls[index].append(selected_scores(scores, read_positions))
-                pending[index] = [part for parts in new_parts.values() for part in parts]
-        merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, divided, read_parts, calls)))
+                pending[index] = [window for windows in smaller_windows.values() for window in windows]
+        merged: list[Scores] = yield CallStep(lambda: list(map(self._merged, windowed, read_windows, calls)))
         return merged
 
-    def _merged(self, texts: Sequence[DividedText], parts: Sequence[Part], calls: Sequence[Scores]) -> Scores:
-        """Return the scores of the texts of a query. `parts` are their windows, and `calls` together have a score for each."""
+    def _merged(self, texts: Sequence[WindowedText], windows: Sequence[IndexedWindow], calls: Sequence[Scores]) -> Scores:
+        """Return the scores of the texts of a query from those of their windows, which are in several calls."""
         if not texts:
             return Scores(())
         mean_count = self.top_k if self.aggregate == "mean_top_k" else 1
-        scores = document_scores(texts, parts, concatenated_scores(calls, self.scorer), mean_count)
+        scores = document_scores(texts, windows, concatenated_scores(calls, self.scorer), mean_count)
         title_notes = self._title_notes([text.document for text in texts])
         return replace(scores, notes=(*scores.notes, *_room_notes(texts, scores), *title_notes))
 
@@ -145,11 +145,11 @@ class Passages(StepwiseScorer, WrappedScorer):
             return []
         return [missing_field(self.title, known, "passages have no title")]
 
-    def _divided(
+    def _windowed(
         self, sizes: Sequence[int], texts_per_query: Sequence[Sequence[str]], starts: Mapping[str, Sequence[int]]
-    ) -> list[list[DividedText]]:
+    ) -> list[list[WindowedText]]:
         """Return the texts of each query with their windows. Texts that are not in `starts` are short."""
-        return [self._divided_texts(size, texts, starts) for size, texts in zip(sizes, texts_per_query, strict=True)]
+        return [self._windowed_texts(size, texts, starts) for size, texts in zip(sizes, texts_per_query, strict=True)]
 
     def _window_sizes(self, queries: Sequence[str]) -> list[int]:
         """Return how many tokens a window has at most for each query, 0 if the query leaves no room for a text.
@@ -178,39 +178,43 @@ class Passages(StepwiseScorer, WrappedScorer):
         long_texts = [text for text, count in zip(texts, counts, strict=True) if count > size]
         return dict(zip(long_texts, self._counter.token_starts(long_texts), strict=True))
 
-    def _divided_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[DividedText]:
+    def _windowed_texts(self, size: int, texts: Sequence[str], starts: Mapping[str, Sequence[int]]) -> list[WindowedText]:
         """Return the texts of a query with their windows of at most `size` tokens."""
         documents = documents_of(texts) or [None] * len(texts)
-        divided = []
+        windowed_texts = []
         for text, document, (title, title_tokens) in zip(texts, documents, self._titles(documents, size), strict=True):
             room = max(size - title_tokens, 1) if size else 0
             overlap = size // 8 if self.overlap is None else min(self.overlap, room // 2)
-            new_text = DividedText(text, document, title, room, overlap)
+            new_text = WindowedText(text, document, title, room, overlap)
             text_starts = starts.get(text, ())
             is_long = len(text_starts) > room > 0
-            divided.append(new_text.divided(text_starts, self.max_passages) if is_long else new_text.undivided())
-        return divided
+            windowed_texts.append(
+                new_text.with_windows(text_starts, self.max_passages) if is_long else new_text.with_one_window()
+            )
+        return windowed_texts
 
-    def _divided_again(self, parts: Sequence[Part], texts: list[DividedText], scores: Scores) -> dict[int, list[Part]]:
-        """Return the windows of which the model dropped tokens, each divided into several, by their position in `parts`.
+    def _smaller_windows(
+        self, windows: Sequence[IndexedWindow], texts: list[WindowedText], scores: Scores
+    ) -> dict[int, list[IndexedWindow]]:
+        """Return smaller windows for those of which the model dropped tokens, by the position of these in `windows`.
 
         A text that had been one window is replaced in `texts` by one with windows. If the query leaves no room, smaller windows
         would not be read either.
         """
-        new_parts = {}
+        result = {}
         for position, dropped in enumerate(scores.dropped_tokens or ()):
-            part = parts[position]
-            text = texts[part.text_index]
+            text_index, window = windows[position]
+            text = texts[text_index]
             if not dropped or not text.room:
                 continue
             if text.starts is None and len(text.windows) == 1:
-                texts[part.text_index] = text = text.divided(self._counter.token_starts([text.text])[0], None)
+                texts[text_index] = text = text.with_windows(self._counter.token_starts([text.text])[0], None)
                 new_windows = text.windows
             else:
-                new_windows = halves(text.text, part.window)
+                new_windows = split_window(text.text, window)
             if len(new_windows) > 1:
-                new_parts[position] = [Part(part.text_index, window) for window in new_windows]
-        return new_parts
+                result[position] = [IndexedWindow(text_index, new_window) for new_window in new_windows]
+        return result
 
     def _titles(self, documents: Sequence[Any], size: int) -> list[tuple[str, int]]:
         """Return the title of each document and its number of tokens, at most a quarter of `size`."""
@@ -277,7 +281,7 @@ def _text_size(sizes: Sequence[int]) -> int:
     return size - size // TITLE_SHARE
 
 
-def _room_notes(texts: Sequence[DividedText], scores: Scores) -> list[str]:
+def _room_notes(texts: Sequence[WindowedText], scores: Scores) -> list[str]:
     """Return a note if texts were not divided because the query leaves no room, and were not read completely."""
     if any(dropped and not text.room for text, dropped in zip(texts, scores.dropped_tokens or (), strict=False)):
         return ["the query leaves too few tokens for passages, so documents were not divided; shorten the query"]
@@ -299,12 +303,16 @@ def _field_text(document: Any, name: str) -> str:
     return (texts_of([document], (name,))[0] or "").strip()
 
 
-def _window_texts(parts: Sequence[Part], texts: Sequence[DividedText]) -> Texts:
+def _all_windows(texts: Sequence[WindowedText]) -> list[IndexedWindow]:
+    return [IndexedWindow(text_index, window) for text_index, text in enumerate(texts) for window in text.windows]
+
+
+def _window_texts(windows: Sequence[IndexedWindow], texts: Sequence[WindowedText]) -> Texts:
     """Return the texts of windows, with the documents that they come from."""
-    window_texts = [_with_title(texts[part.text_index], part.window) for part in parts]
-    return Texts(window_texts, [texts[part.text_index].document for part in parts])
+    window_texts = [_with_title(texts[text_index], window) for text_index, window in windows]
+    return Texts(window_texts, [texts[text_index].document for text_index, _ in windows])
 
 
-def _with_title(text: DividedText, window: Window) -> str:
+def _with_title(text: WindowedText, window: Window) -> str:
     content = text.text[window.start : window.end]
     return f"{text.title}\n\n{content}" if text.title and text.title not in content else content

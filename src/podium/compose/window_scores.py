@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from podium.compose.columns import selected_scores
-from podium.compose.windows import DividedText, Part, Window, token_count
+from podium.compose.windows import IndexedWindow, Window, WindowedText, token_count
 from podium.ordering import is_scored, order_of
 from podium.types import Passage, Scores
 
 __all__ = ["document_scores"]
 
 
-def document_scores(texts: Sequence[DividedText], parts: Sequence[Part], scores: Scores, mean_count: int) -> Scores:
-    """Return the scores of the texts of a query. `parts` are their windows, in the order of `scores`.
+def document_scores(texts: Sequence[WindowedText], windows: Sequence[IndexedWindow], scores: Scores, mean_count: int) -> Scores:
+    """Return the scores of the texts of a query. `windows` are those of all texts, in the order of `scores`.
 
     The value of a text is the mean value of its `mean_count` best windows. Its numbers of tokens are those of all its windows.
     All else is that of its best window.
     """
-    positions_per_text: list[list[int]] = [[] for _ in texts]  # the positions of each text's windows in `parts`, best first
+    positions_per_text: list[list[int]] = [[] for _ in texts]  # the positions of each text's windows in `windows`, best first
     for position in order_of(scores):
-        positions_per_text[parts[position].text_index].append(position)
-    all_windows = [part.window for part in parts]
+        positions_per_text[windows[position].text_index].append(position)
+    all_windows = [window for _, window in windows]
     best_positions = [positions[0] for positions in positions_per_text]
     scored = is_scored(scores)
     counts = [
@@ -55,7 +55,7 @@ def _mean(scores: Scores, scored: Sequence[bool], positions: Sequence[int]) -> f
 
 
 def _read_and_dropped(
-    text: DividedText, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
+    text: WindowedText, positions: Sequence[int], all_windows: Sequence[Window], scores: Scores, scored: Sequence[bool]
 ) -> tuple[int | None, int | None]:
     """Return how many tokens of a text were read and how many were not, None if unknown.
 
@@ -102,7 +102,7 @@ def _sum(counts: Sequence[int | None] | None, positions: Sequence[int]) -> int |
     return total
 
 
-def _passage(text: DividedText, window: Window, score: float) -> Passage | None:
+def _passage(text: WindowedText, window: Window, score: float) -> Passage | None:
     """Return the passage of a window, None if the window is the whole text."""
     return None if window == Window(0, len(text.text)) else Passage(window.start, window.end, float(score))
 

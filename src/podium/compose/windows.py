@@ -6,11 +6,11 @@ import bisect
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from podium.sentences import sentence_ranges
 
-__all__ = ["DividedText", "Part", "Window", "halves", "token_count", "windows"]
+__all__ = ["IndexedWindow", "Window", "WindowedText", "split_window", "token_count", "windows"]
 
 _SPACE = re.compile(r"\s+")
 
@@ -24,7 +24,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class DividedText:
+class WindowedText:
     """A text and its windows. A text that the model reads completely has one window.
 
     - `room`: how many tokens a window may have, which is what the query and the title leave of the model's maximum length. If
@@ -42,22 +42,21 @@ class DividedText:
     starts: Sequence[int] | None = None
     windows: Sequence[Window] = ()
 
-    def divided(self, starts: Sequence[int], max_passages: int | None) -> DividedText:
+    def with_windows(self, starts: Sequence[int], max_passages: int | None) -> WindowedText:
         """Return the text with new windows, as `windows` describes them, but at most the first `max_passages`.
 
         `starts` are the positions of its tokens. A blank text is not divided.
         """
         text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
-        return replace(self, starts=starts, windows=text_windows) if text_windows else self.undivided()
+        return replace(self, starts=starts, windows=text_windows) if text_windows else self.with_one_window()
 
-    def undivided(self) -> DividedText:
+    def with_one_window(self) -> WindowedText:
         """Return the text with one window, which has all of its characters."""
         return replace(self, starts=None, windows=[Window(0, len(self.text))])
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A window of one of the query's texts. `text_index` is the position of that text among them."""
+class IndexedWindow(NamedTuple):
+    """A window, and the index of its text among the texts of the query."""
 
     text_index: int
     window: Window
@@ -113,7 +112,7 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
     return bisect.bisect_left(starts, end) - bisect.bisect_left(starts, start)
 
 
-def halves(text: str, window: Window) -> list[Window]:
+def split_window(text: str, window: Window) -> list[Window]:
     """Return two windows that cover a window, divided at the white space nearest to its middle, or at its middle.
 
     Returns one window if a half would be blank, or if the window is a single character.

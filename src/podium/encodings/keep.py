@@ -17,6 +17,8 @@ __all__ = ["DEFAULT_BYTES", "store_for"]
 DEFAULT_BYTES = 64_000_000  # about 5,000 texts of 83 tokens
 MAX_DIGITS = 19  # as many as sys.maxsize has
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+SWITCHES = {"yes", "no", "true", "false", "on", "off", "none"}
+"""Strings that are probably not meant as the name of a folder."""
 
 
 def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
@@ -26,7 +28,7 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
     - the URL of a Redis: that Redis, with DEFAULT_BYTES of memory in front of it
     - another string or a path: a folder, which is created when an encoding is first written
 
-    Raises InvalidInput for anything else.
+    Raises InvalidInput for anything else, and for the strings yes, no, true, false, on, off and none.
     """
     if isinstance(keep, str) and keep.isdecimal():
         if not keep.isascii() or len(keep) > MAX_DIGITS:  # int would accept digits of other scripts, but no long numbers
@@ -45,6 +47,12 @@ def store_for(keep: Any = DEFAULT_BYTES) -> EncodingStore:
         return LayeredEncodings(MemoryEncodings(DEFAULT_BYTES), redis_encodings(keep))
     if not isinstance(keep, str | os.PathLike) or not os.fspath(keep).strip():
         raise _invalid(keep)
+    if isinstance(keep, str) and keep.lower() in SWITCHES:
+        raise InvalidInput(
+            Argument("keep", keep),
+            f" is not a number of bytes, a folder or a URL; leave it out to keep {DEFAULT_BYTES / 1e6:.0f} MB in memory, use 0 "
+            f"to keep nothing, or ./{keep} for a folder with this name",
+        )
     folder = checked_path(os.fspath(keep))
     if folder.exists() and not folder.is_dir():
         raise InvalidInput(Argument("keep", str(folder)), " is a file; name a folder, which is created if it does not exist")

@@ -98,7 +98,7 @@ class LoadedModel(Generic[Input, Output]):
     - `probe`: an input that is computed while the model is loaded, to check that all shapes fit.
     - `per_token`: whether the network's result has a row per token.
 
-    Raises ModelError.
+    Raises ModelError, and InvalidInput if the model does not read `max_length` tokens.
     """
 
     def __init__(
@@ -115,7 +115,10 @@ class LoadedModel(Generic[Input, Output]):
     ) -> None:
         self.files = files
         self.spec = spec
-        max_length = min(options.max_length or spec.max_length, spec.max_length)
+        max_length = options.max_length or spec.max_length
+        if max_length > spec.max_length:
+            problem = f" is more than the {spec.max_length:,} tokens that {files.name[:200]} reads; use at most as many"
+            raise InvalidInput(Argument("max_length", max_length), problem)
         self.tokenizer = tokenizer(spec, max_length)
         variants = variants_for(spec, precision=options.precision or spec.default_precision, runtime=options.runtime)
         if per_token:

@@ -7,29 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from chat_templates import REFUSAL, rendered, rendered_by_jinja
 from podium.errors import UnsupportedModel
-from podium.local.decoders.prompts import Slot
-from podium.local.decoders.templates import render
-
-ROLES = {"system": "instruction", "query": "query", "document": "document"}
-TEXTS = {"instruction": " be brief ", "query": "what {{ is }} it?", "document": "\n it is {% x %} \t"}
-ROLE = '{{ messages | selectattr("role", "eq", "%s") | map(attribute="content") | first%s }}'
-QWEN3 = (
-    "<|im_start|>system\nJudge.<|im_end|>\n<Instruct>: "
-    + ROLE % ("system", ' | default("Given a query", true)')
-    + "\n<Query>: "
-    + ROLE % ("query", "")
-    + "\n<Document>: "
-    + ROLE % ("document", " | trim")
-    + "<|im_end|>\n<think>\n\n</think>\n\n\n"
-)
 
 TEMPLATES = {
-    "selectattr": QWEN3,
-    "first in parentheses": '{{ (messages | selectattr("role", "eq", "query") | first).content }}/{{ messages[-1].content }}',
-    "nested default": "{{ instruction | default(instruct | default('none', true), true) }}{{ messages[1]['content'] }}",
     "loop": "{% for m in messages %}{{ loop.index0 }}: {{ m.content }}{% if not loop.last %}, {% endif %}{% endfor %}",
     "loop with break": "{% for m in messages %}{% if m.role == 'document' %}{% break %}{% endif %}{{ m.content }};{% endfor %}",
     "loop with continue": "{% for m in messages %}{% if m.role != 'query' %}{% continue %}{% endif %}{{ m.role }};{% endfor %}",
@@ -41,66 +23,25 @@ TEMPLATES = {
     "continue in an inner loop": "{% for m in messages %}"
     "<{% for n in messages %}{{ loop.index }}{% if loop.first %}-{% continue %}"
     "{% endif %}{{ n.content }}{% endfor %}>{% endfor %}",
-    "fields of a loop": "{% for m in messages %}"
-    "{{ loop.index }}{{ loop.index0 }}{{ loop.revindex }}{{ loop.revindex0 }}"
-    "{{ loop.first }}{{ loop.last }}{{ loop.length }}{{ loop.depth }}{{ loop.depth0 }}{{ loop.previtem.role if loop.previtem }}"
-    "{{ loop.nextitem.content if loop.nextitem is defined }}{{ loop['index'] }}{{ loop is mapping }}{{ loop is iterable }}"
-    "{{ loop is sequence }}{{ loop is defined }}{% endfor %}",
-    "fields of an inner loop": "{% for m in messages %}{% for n in messages %}{{ loop.depth }}{{ loop.revindex }}{% endfor %}"
-    "{{ loop.revindex }}{% endfor %}",
     "scope of else": "{% for m in [] %}{% else %}{% set x = 'a' %}{{ x }}{% endfor %}{{ x is defined }}{{ x }}",
     "scope of a block": "{% set x = 'a' %}{% set text %}{% set x = 'b' %}{% set y = x %}{{ x }}{% endset %}"
     "{{ x }}{{ text }}{{ y is defined }}",
     "block in a loop": "{% for m in messages %}"
     "{% set text %}<{{ loop.index }}{{ m.content }}>{% endset %}{{ text }}{% endfor %}",
-    "namespace of an object": "{% set ns = namespace({'a': 'x', 'b': 'y'}, b='z') %}"
-    "{{ ns.a }}{{ ns['b'] }}{{ ns.c is defined }}",
-    "path of an attribute": "{{ [{'a': messages[1]}] | map(attribute='a.content') | join }}"
-    "{{ [{'a': messages}] | map(attribute='a.1.role') | first }}",
     "trimmed blocks": "  {% if tools %}\n  {% else %}\n  {%- for m in messages -%}\n  <{{- m.content -}}>\n{%- endfor %}\n"
     "  {% endif %}\n\n",
-    "strip": "{{ ' a ' + messages[1].content.strip() + ' b ' }}|{{ messages[2].content.rstrip() }}",
-    "strip of a start": "{{ (' ' + messages[0].content) | trim }}|{{ messages[1].content }}",
-    "strip of both ends": "{{ (messages[0].content + '  ') | trim }}|{{ ('  ' ~ messages[2].content).lstrip() }}",
-    "set and list": "{%- set q = messages | selectattr('role', 'eq', 'query') | map(attribute='content') | list -%}"
-    "{{ q[0] if q else '' }}",
-    "namespace": "{% set ns = namespace(q='', n=0) %}{% for m in messages %}{% if m.role == 'query' %}"
-    "{% set ns.q = m.content %}{% endif %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.q }}{{ ns.n }}",
     "scope of a loop": "{% set x = 'a' %}{% for m in messages %}{% set x = m.content %}{% endfor %}{{ x }}",
-    "tests": "{{ messages[0].content is string }}{{ nothing is defined }}{{ messages is iterable }}{{ none is none }}",
     "conditions": "{% if tools %}tools{% elif documents %}documents{% else %}{{ messages[1].content }}{% endif %}",
     "generation prompt": "{{ messages[1].content }}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}",
-    "join and rejectattr": "{{ messages | rejectattr('role', 'eq', 'system') | map(attribute='content') | join(' / ') }}",
-    "slices and length": "{% for m in messages[1:] %}{{ m.content }}{% endfor %}{{ messages | length }}",
-    "comparisons": "{{ 'query' in ['query', 'a'] }}{{ messages[0].role == 'system' and messages | length > 2 }}{{ 1 < 2 < 2 }}",
     "tokens": "{{ bos_token }}{{ messages[1].content }}{{ eos_token }}",
     "block": "{% set text %}<{{ messages[1].content }}>{% endset %}{{ text }}",
-    "get": "{{ messages[0].get('content') }}{{ messages[0].get('name', '-') }}",
-    "replace": "{{ 'a-b-c' | replace('-', '+') }}{{ messages[1].content }}",
     "comment": "{# nothing #}{{ messages[1].content }}\n",
 }
 
 
-def filled(parts):
-    return "".join(part.stripped(TEXTS[part.name]) if isinstance(part, Slot) else part for part in parts)
-
-
-def rendered_by_jinja(template, *, is_structured=False):
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"])
-    messages = []
-    for role, name in ROLES.items():
-        content = [{"type": "text", "text": TEXTS[name]}] if is_structured else TEXTS[name]
-        messages.append({"role": role, "content": content})
-    return environment.from_string(template).render(messages=messages, **VARIABLES)
-
-
-VARIABLES = {"add_generation_prompt": True, "tools": None, "documents": None, "bos_token": "<s>", "eos_token": "</s>"}
-
-
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_template_has_the_text_that_jinja_renders(name):
-    parts = render(TEMPLATES[name], ROLES, is_structured=False, variables=VARIABLES)
-    assert filled(parts) == rendered_by_jinja(TEMPLATES[name])
+    assert rendered(TEMPLATES[name]) == rendered_by_jinja(TEMPLATES[name])
 
 
 def test_missing_package_is_an_error_with_the_command_that_installs_it():
@@ -116,25 +57,16 @@ def test_missing_package_is_an_error_with_the_command_that_installs_it():
 
 def test_content_may_be_a_list():
     template = "{% for m in messages %}{{ m.role + ': ' + m.content[0].text | trim }}\n{% endfor %}"
-    parts = render(template, ROLES, is_structured=True, variables=VARIABLES)
-    assert filled(parts) == rendered_by_jinja(template, is_structured=True)
+    assert rendered(template, is_structured=True) == rendered_by_jinja(template, is_structured=True)
 
 
-HOSTILE = {
+REFUSED = {
     "long text": "{{ 'a' * 10000000000 }}",
     "power": "{{ 9 ** 9 ** 9 }}",
     "long number": "{{ " + "9" * 5000 + " }}",
-    "format": "{{ '%1000000000d' | format(1) }}",
     "modulo": "{{ '%1000000000d' % 1 }}",
-    "centered": "{{ 'a' | center(10000000000) }}",
     "range": "{% for i in range(100000) %}{% for j in range(100000) %}x{% endfor %}{% endfor %}",
     "nested loops": "".join(f"{{% for m{i} in messages %}}" for i in range(12)) + "x" + "{% endfor %}" * 12,
-    "doubled text": "{% set ns = namespace(a='aaaaaaaaaa') %}" + "{% set ns.a = ns.a + ns.a %}" * 40,
-    "doubled list": "{% set ns = namespace(a=[1, 2]) %}" + "{% set ns.a = ns.a + ns.a %}" * 40,
-    "nested list": "{% set ns = namespace(a=[1]) %}" + "{% set ns.a = [ns.a, ns.a] %}" * 60 + "{{ ns.a == ns.a }}",
-    "doubled slots": "{% set ns = namespace(a=messages[0].content) %}" + "{% set ns.a = ns.a + '-' + ns.a %}" * 40,
-    "replaced": "{{ ('a' | replace('', 'a' ~ 'aaaaaaaaaa')) }}" + "{% set x = 'aaaaaaaaaaaaaaaaaaaa' %}" * 3
-    + "{% set ns = namespace(a='aaaaaaaaaa') %}" + "{% set ns.a = ns.a | replace('a', ns.a) %}" * 8,
     "deep": "{{ " + "(" * 20_000 + "1" + ")" * 20_000 + " }}",
     "long template": "a" * 200_000,
     "class": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
@@ -148,30 +80,15 @@ HOSTILE = {
     "arguments": "{{ messages[0].get(*messages) }}",
     "syntax": "{% for %}",
     "exception": "{{ raise_exception('only user and assistant') }}",
-    "text that decides": "{% if messages[1].content == 'a' %}b{% endif %}",
-    "length of a text": "{{ messages[1].content | length }}",
-    "upper case": "{{ messages[1].content | upper }}",
-    "replaced in a text": "{{ messages[1].content | replace('a', 'b') }}",
-    "start of a text": "{{ messages[1].content.startswith('a') }}",
-    "undefined": "{{ nothing.content }}",
-    "method of a loop": "{% for m in messages %}{{ loop.cycle('a', 'b') }}{% endfor %}",
-    "method of a loop as a condition": "{% for m in messages %}{% if loop.changed %}a{% endif %}{% endfor %}",
-    "length of a loop": "{% for m in messages %}{{ loop | length }}{% endfor %}",
-    "loop as text": "{% for m in messages %}{{ loop }}{% endfor %}",
     "continue in a block": "{% for m in messages %}{% set x %}a{% continue %}{% endset %}{% endfor %}",
     "continue without a loop": "a{% continue %}",
-    "method of an object": "{{ 'a' if messages[0].items else 'b' }}",
-    "method of a number": "{{ 5.strip() }}{{ (5).strip() }}",
-    "get of a list": "{{ messages.get(0).role }}",
-    "namespace of a list": "{% set ns = namespace([['a', 1]]) %}",
-    "arguments of podium's function": "{{ ' a' | trim(starts=false) }}",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("name", REFUSED)
 def test_template_that_is_not_a_prompt_is_refused(name):
-    with pytest.raises(UnsupportedModel, match=r"its chat template .+; use the model's original repository"):
-        render(HOSTILE[name], ROLES, is_structured=False, variables=VARIABLES)
+    with pytest.raises(UnsupportedModel, match=REFUSAL):
+        rendered(REFUSED[name])
 
 
 def test_no_sequence_of_constructs_takes_long_or_fails_in_another_way():
@@ -187,7 +104,7 @@ def test_no_sequence_of_constructs_takes_long_or_fails_in_another_way():
     for _ in range(300):
         template = "{% set ns = namespace(a='a', b=[1]) %}" + "".join(draw.choices(statements, k=draw.randint(1, 60)))
         try:
-            render(template, ROLES, is_structured=False, variables=VARIABLES)
+            rendered(template)
             results["prompt"] += 1
         except UnsupportedModel:
             results["refused"] += 1
@@ -221,9 +138,9 @@ def test_random_templates_have_the_text_that_jinja_renders():
             "{% set ns = namespace(a='') %}{% set x = 'a' %}{% for m in messages %}" + body(draw.randint(0, 3)) + "{% endfor %}"
         )
         try:
-            parts = render(template, ROLES, is_structured=False, variables=VARIABLES)
+            text = rendered(template)
         except UnsupportedModel:
             continue
         rendered_count += 1
-        assert filled(parts) == rendered_by_jinja(template), template
+        assert text == rendered_by_jinja(template), template
     assert rendered_count > 500

@@ -59,7 +59,8 @@ class TensorFile:
         with contextlib.ExitStack() as stack:
             try:
                 self._file: BinaryIO = stack.enter_context(open_regular_file(path))
-                with safe_open(str(path), framework="np"):  # checks the header, and that the tensors fill the file
+                # safetensors checks that the tensors fill the file, but does not return their offsets.
+                with safe_open(str(path), framework="np"):
                     self.tensors = _stored_tensors(self._file)
             except FileNotFoundError as error:
                 raise missing_file(path) from error
