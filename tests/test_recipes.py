@@ -44,7 +44,7 @@ from podium.server.dialects import DIALECTS
 from podium.server.dialects.dialect import Dialect
 from podium.server.dialects.fields import COUNT, QUERY, STRINGS, Field, object_schema
 from podium.sources.fusion import Hit
-from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.sources.hybrid import HybridSource, Page, SearchRequest
 from podium.sources.loading import load_into, with_ids
 from podium.sources.place import PlaceKind
 from podium.steps import immediate, result_of
@@ -268,7 +268,7 @@ class ShelfSource(HybridSource[SearchRequest]):
     def text_hits(self, request, offset, count):
         scores = word_scores(request.query, list(self._documents.values()))
         hits = [Hit(key, score) for key, score in zip(self._documents, scores, strict=True) if score > 0]
-        return Hits(sorted(hits, key=lambda hit: -hit.score)[offset : offset + count], len(hits))
+        return Page(sorted(hits, key=lambda hit: -hit.score)[offset : offset + count], len(hits))
 
     @immediate
     def vector_hits(self, request, offset, count):

@@ -11,19 +11,19 @@ __all__ = ["is_irregular", "is_pipe_or_device", "open_regular_file"]
 
 
 def is_pipe_or_device(path: Path) -> bool:
-    """Whether the path is, or links to, something that is neither a regular file nor a folder."""
+    """Whether the path exists and, after following links, is neither a regular file nor a folder."""
     mode = _mode(path)
     return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def is_irregular(path: Path) -> bool:
-    """Whether the path is, or links to, something that is not a regular file, such as a folder, a named pipe or a device."""
+    """Whether the path exists and is not a regular file. Unlike `is_pipe_or_device`, this is also true for a folder."""
     mode = _mode(path)
     return mode is not None and not stat.S_ISREG(mode)
 
 
 def _mode(path: Path) -> int | None:
-    """Return the mode of a path, None if there is nothing.
+    """Return the mode of a path, None if it does not exist.
 
     The system is called once only: between two calls, such as `exists` and `is_file`, another process can delete the file.
     """
@@ -34,7 +34,10 @@ def _mode(path: Path) -> int | None:
 
 
 def open_regular_file(path: Path) -> BinaryIO:
-    """Open a regular file, or a link to one, for reading. Raises OSError, also for a folder, a named pipe and a device."""
+    """Open a regular file, or a link to one, for reading.
+
+    Raises OSError, also for a folder, a named pipe and a device; and ValueError if the path has a NUL character.
+    """
     file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115  the caller closes it
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()

@@ -79,7 +79,7 @@ def test_repeated_document_of_a_query_is_bad_if_the_output_is_a_run(run, collect
     assert list(read_run(part)["q1"]) == ["d2", "d1", "d3"]
     (rejected,) = rejected_in(out)
     assert (rejected["position"], rejected["document"]) == (len("\n".join(LINES[:2])) + 1, 2)
-    assert rejected["reason"] == "the query has an earlier document with this id, and a run has one"
+    assert rejected["reason"] == "the query has an earlier document with this id, and a run can have only one of them"
 
 
 def test_changed_collection_is_refused(run, collection, out, reranker):

@@ -76,6 +76,14 @@ def test_key_depends_on_identity_query_and_text(identity, query, text):
     assert second_scorer.calls == [[text]]
 
 
+def test_text_with_an_unpaired_surrogate_has_its_own_key():
+    inner = recording_scorer()
+    cached = CachedScorer(inner, MemoryStore())
+    cached.score("q", ["?"])
+    cached.score("q", ["\ud800"])
+    assert inner.calls == [["?"], ["\ud800"]]
+
+
 def test_keys_are_those_of_earlier_versions():
     """Otherwise an update of podium would lose all cached scores."""
     store = MemoryStore()

@@ -15,11 +15,11 @@ from podium.errors import InvalidInput
 
 
 def test_keys_differ_by_identity_and_text():
-    texts = ["", "a", "b", "ab", "\ud800"]
+    texts = ["", "a", "b", "ab", "?", "\ud800"]
     keys = [KeyMaker(identity).key(text) for identity in ("m1", "m2", "") for text in texts]
     assert len({*keys}) == len(keys)
     assert {len(key) for key in keys} == {16}
-    assert KeyMaker("m1").keys(texts) == keys[:5]
+    assert KeyMaker("m1").keys(texts) == keys[:6]
     assert KeyMaker("a").key("bc") != KeyMaker("ab").key("c")
 
 

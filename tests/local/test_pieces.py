@@ -1,4 +1,4 @@
-"""Tokenizers whose vocabulary is in a separate file: they return what the library tokenizers returns."""
+"""Tokenizers whose vocabulary is in a separate file: they return what Hugging Face's tokenizers returns."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tokenizers import Tokenizer
 import podium
 from environment import NEEDS_CORE, PARITY_MODELS
 from podium.errors import ModelError, UnsupportedModel
-from podium.local.pieces import PIECES_FILE, library_json
+from podium.local.pieces import PIECES_FILE, json_with_vocabulary
 from podium.local.spec import read_spec
 from podium.local.tokenizer import PairTokenizer, TextTokenizer
 from unigram import CHARACTERS, SPECIAL_TOKENS, WORDS, library_tokenizer, write_library_file, write_pieces
@@ -77,7 +77,8 @@ def test_lower_case_applies_to_ids_and_starts(folder):
 def test_without_the_core_the_library_has_the_vocabulary(folder):
     rules = json.loads((folder / "tokenizer.json").read_text())
     library, expected = (
-        json.loads(tokenizer.to_str()) for tokenizer in (Tokenizer.from_str(library_json(folder, rules)), library_tokenizer())
+        json.loads(tokenizer.to_str())
+        for tokenizer in (Tokenizer.from_str(json_with_vocabulary(folder, rules)), library_tokenizer())
     )
     for content in (library, expected):  # The library reads a float with an error in its last bit.
         content["model"]["vocab"] = [(name, np.float32(score)) for name, score in content["model"]["vocab"]]
@@ -157,6 +158,21 @@ def test_damaged_vocabulary_is_refused(late_model, damage):
     edit_vocabulary(late_model, damage)
     with pytest.raises(ModelError, match="is damaged; download both again"):
         podium.load(late_model)
+
+
+@pytest.mark.parametrize("name", [name for name in DAMAGES if name != "long-piece"])  # only the core limits a piece's length
+def test_damaged_vocabulary_is_refused_without_the_core(late_model, name):
+    write_pieces(late_model)
+    edit_vocabulary(late_model, DAMAGES[name])
+    with pytest.raises(ModelError, match="is damaged; download both again"):
+        json_with_vocabulary(late_model, json.loads((late_model / "tokenizer.json").read_text()))
+
+
+@pytest.mark.parametrize("model", [None, [], {"type": "BPE", "vocab": PIECES_FILE}], ids=["missing", "list", "bpe"])
+def test_other_model_is_refused_without_the_core(late_model, model):
+    write_pieces(late_model)
+    with pytest.raises(ModelError, match="is damaged; download both again"):
+        json_with_vocabulary(late_model, {} if model is None else {"model": model})
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 
 from podium.errors import InvalidInput
 from podium.sources.fusion import Hit, fuse, fused_hits
-from podium.sources.hybrid import Hits, HybridSource, SearchRequest
-from podium.sources.stages import stage_for
+from podium.sources.hybrid import HybridSource, Page, SearchRequest
+from podium.sources.stages import stage_size_for
 from podium.steps import adrive, drive, immediate, result_of
 
 TEXT = [Hit("a", 8.0, "A"), Hit("b", 4.0, "B")]
@@ -47,11 +47,11 @@ class RemoteSource(HybridSource[SearchRequest]):
 
     def text_hits(self, request, offset, count):
         hits = yield "text"
-        return Hits(hits[offset : offset + count], 2)
+        return Page(hits[offset : offset + count], 2)
 
     def vector_hits(self, request, offset, count):
         hits = yield "vector"
-        return Hits(hits[offset : offset + count], 3)
+        return Page(hits[offset : offset + count], 3)
 
     def hit_documents(self, request, hits):
         documents = []
@@ -155,7 +155,7 @@ def test_pages_are_parts_of_one_ranking(fusion):
     vector_hits = [Hit(number * 7 % 600, 1 - number / 600) for number in range(600)]  # all keys, in another order
 
     def page(offset, count):
-        depth = stage_for(offset + count)
+        depth = stage_size_for(offset + count)
         return fused_hits(fusion, text_hits[:depth], vector_hits[:depth], 0.3)[offset : offset + count]
 
     keys = [hit.key for offset in range(0, 600, 20) for hit in page(offset, 20)]

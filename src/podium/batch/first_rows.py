@@ -36,7 +36,7 @@ def _check_fields(source: PartInput, layout: Layout, rank_by: tuple[str, ...]) -
     unseen = list(rank_by)
     first_text: str | None = None
     first_record: Mapping[str, Any] | None = None
-    rows = itertools.islice(source.table.rows(source.part.file, source.part.start, None), FIRST_ROWS)
+    rows = itertools.islice(source.file_format.rows(source.part.file, source.part.start, None), FIRST_ROWS)
     valid_values = (row.values for row in rows if row.problem is None)
     for document in itertools.chain.from_iterable(layout.documents_of(values, source) for values in valid_values):
         if isinstance(document, str):

@@ -165,10 +165,10 @@ def _input_notes(ignored_count: int) -> list[str]:
 
 def _check_columns(file: InputFile, options: Options, first: InputFile) -> None:
     """Raise InvalidInput if a file lacks a column that was found in the first one, or has ids that the first one lacks."""
-    table = table_format(file.path, options.format_name)
-    if not table.has_columns:
+    file_format = table_format(file.path, options.format_name)
+    if not file_format.has_columns:
         return
-    fields = table.fields(file)
+    fields = file_format.fields(file)
     for name in [*options.columns.values(), *options.copy]:
         if name not in fields:
             raise InvalidInput(f"{file.path} has no column {name!r:.60}, which {first.path} has; rename it, or use two jobs")

@@ -151,7 +151,7 @@ class CachedScorer(StepwiseScorer, WrappedScorer):
 
 def _with_length(text: str) -> bytes:
     """Return a text for a hash, with its length before it, so that "ab", "c" and "a", "bc" have different hashes."""
-    content = text.encode("utf-8", "replace")
+    content = text.encode("utf-8", "surrogatepass")  # texts that differ only in surrogates need different hashes
     return b"%d:%s" % (len(content), content)
 
 

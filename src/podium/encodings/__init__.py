@@ -1,4 +1,4 @@
-"""Stores of encodings. An encoding has the vectors that a model computes for a text, so that each text is computed once only.
+"""Stores of encodings. An encoding has the vectors that a model computed for a text. A stored one is not computed again.
 
 A store maps keys to bytes. It knows neither models nor texts: a key is a hash of everything that the encoding depends on (the
 model, its revision, precision and settings, and the text), so an encoding never has to be invalidated.
@@ -31,14 +31,14 @@ class EncodingStore(Protocol):
         ...
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
-        """Store encodings. Those whose keys are stored already need not be written again, because they are equal."""
+        """Store encodings, also if the stored encoding of a key is damaged. Intact ones need not be written again."""
         ...
 
     def close(self) -> None: ...
 
 
 class TextEncoder(Protocol):
-    """A scorer whose encodings of texts can be stored, because they do not depend on the query."""
+    """Encodes texts for a scorer and stores the encodings, which do not depend on the query."""
 
     @property
     def encoding_identity(self) -> str:
@@ -48,14 +48,16 @@ class TextEncoder(Protocol):
     @property
     def store(self) -> EncodingStore: ...
 
-    def encoding_key(self, text: str) -> bytes: ...
+    def encoding_key(self, text: str) -> bytes:
+        """Return the key of a text's encoding in the store."""
+        ...
 
     def encode(self, texts: Sequence[str], *, progress: Progress | None = None) -> int:
         """Compute the encodings that the store does not have and store them. Return how many were computed."""
         ...
 
     def with_store(self, store: EncodingStore) -> TextEncoder:
-        """Return a scorer that has another store and shares everything else with this one. Close only one of the two."""
+        """Return an encoder that has another store and shares everything else with this one. Close only this one."""
         ...
 
 
@@ -73,13 +75,13 @@ class KeyMaker:
     """Makes the keys of one model's encodings. `identity` must change whenever an encoding could change."""
 
     def __init__(self, identity: str) -> None:
-        prefix = identity.encode()
-        # The length shows where the identity ends, so another identity and text never have the same bytes together.
-        self._hash = hashlib.blake2b(b"%d:%b" % (len(prefix), prefix), digest_size=KEY_BYTES)
+        identity_bytes = identity.encode()
+        # Without the length, ("ab", "c") and ("a", "bc") would have the same key.
+        self._hash = hashlib.blake2b(b"%d:%b" % (len(identity_bytes), identity_bytes), digest_size=KEY_BYTES)
 
     def key(self, text: str) -> bytes:
         text_hash = self._hash.copy()
-        text_hash.update(text.encode("utf-8", "replace"))
+        text_hash.update(text.encode("utf-8", "surrogatepass"))  # texts that differ only in surrogates need different keys
         return text_hash.digest()
 
     def keys(self, texts: Iterable[str]) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Unigram tokenizers with their vocabulary in tokenizer.safetensors, which loads faster (docs/model-files.md).
 
-The rules in tokenizer.json split a text into words, and the library tokenizers applies them. The native core splits words into
-pieces, and returns the ids that the library would return.
+Hugging Face's `tokenizers` applies the rules in tokenizer.json, which split a text into words. The native core splits the words
+into pieces, and returns the ids that `tokenizers` would return.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ __all__ = [
     "Vocabulary",
     "character_tokenizer",
     "has_pieces_file",
-    "library_json",
+    "json_with_vocabulary",
     "read_vocabulary",
 ]
 
 PIECES_FILE = "tokenizer.safetensors"
 TYPES = {"characters": np.uint8, "ends": np.uint32, "scores": np.float32}  # the tensors of the file
-UNKNOWN = "\U0010ffff"  # a token whose id no text and no vocabulary needs
-# A model of the library whose tokens are words, and one whose tokens are single characters.
+# Models of `tokenizers` whose tokens are words, and single characters. Their vocabulary has only a noncharacter, so all text is
+# unknown to them: Unigram joins the unknown characters of a word to one token, and BPE makes a token of each.
+UNKNOWN = "\U0010ffff"
 WORD_MODEL = {"type": "Unigram", "unk_id": 0, "vocab": [[UNKNOWN, 0.0]], "byte_fallback": False}
 CHARACTER_MODEL = {
     "type": "BPE",
@@ -65,8 +66,22 @@ class Vocabulary(NamedTuple):
         characters = np.frombuffer(b"".join(encoded), np.uint8)
         return cls(characters, np.cumsum([len(name) for name in encoded]).astype(np.uint32), np.array(scores, np.float32))
 
+    def is_valid(self) -> bool:
+        """Whether there are pieces, none is empty, each is valid UTF-8, and each has a finite score."""
+        starts = np.append(np.uint32(0), self.ends[:-1])
+        is_divided = len(self.ends) > 0 and (starts < self.ends).all() and self.ends[-1] == len(self.characters)
+        if not is_divided or len(self.scores) != len(self.ends) or not np.isfinite(self.scores).all():
+            return False
+        if (self.characters[starts] & 0xC0 == 0x80).any():  # A piece begins inside a character.
+            return False
+        try:
+            self.characters.tobytes().decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
     def pieces(self) -> list[tuple[str, float]]:
-        """Return (piece, score) pairs in the order of their ids. Raises ValueError if a piece is not valid UTF-8."""
+        """Return (piece, score) pairs in the order of their ids."""
         content = self.characters.tobytes()
         starts = [0, *self.ends[:-1].tolist()]
         names = [content[start:end].decode() for start, end in zip(starts, self.ends.tolist(), strict=True)]
@@ -84,49 +99,62 @@ def read_vocabulary(folder: Path) -> Vocabulary:
         open_regular_file(path).close()  # because safetensors would wait for a named pipe
         with safe_open(str(path), framework="np") as file:
             arrays = {name: file.get_tensor(name) for name in TYPES}
-            arrays["characters"].tobytes().decode()  # The core checks that every piece begins with a whole character.
-    except (SafetensorError, OSError, UnicodeDecodeError) as error:
+    except (SafetensorError, OSError) as error:
         raise _damaged(path) from error
-    are_valid = all(array.ndim == 1 and array.dtype == TYPES[name] for name, array in arrays.items())
-    if not are_valid or not np.isfinite(arrays["scores"]).all():
+    have_types = all(array.ndim == 1 and array.dtype == TYPES[name] for name, array in arrays.items())
+    vocabulary = Vocabulary(**arrays)
+    if not have_types or not vocabulary.is_valid():
         raise _damaged(path)
-    return Vocabulary(**arrays)
+    return vocabulary
 
 
-def library_json(folder: Path, rules: dict[str, Any]) -> str:
-    """Return a tokenizer.json with the vocabulary in it, for the library. It takes a second to load for 250,000 pieces."""
-    try:
-        pieces = read_vocabulary(folder).pieces()
-    except ValueError as error:
-        raise _damaged(folder / PIECES_FILE) from error
-    return json.dumps(rules | {"model": rules["model"] | {"vocab": pieces}})
+def json_with_vocabulary(folder: Path, rules: dict[str, Any]) -> str:
+    """Return a complete tokenizer.json for `tokenizers`, which takes a second to load it for 250,000 pieces.
+
+    `rules` is the content of tokenizer.json. Raises ModelError as PieceSplitter does.
+    """
+    model = _unigram_model(folder, rules)
+    pieces = read_vocabulary(folder).pieces()
+    if len(dict(pieces)) < len(pieces):
+        raise _damaged(folder / PIECES_FILE)
+    return json.dumps(rules | {"model": model | {"vocab": pieces}})
+
+
+def _unigram_model(folder: Path, rules: dict[str, Any]) -> dict[str, Any]:
+    """Return the model in tokenizer.json. Raises ModelError unless it is Unigram without bytes, with a separate vocabulary."""
+    model = rules.get("model")
+    if not isinstance(model, dict):
+        raise _damaged(folder / PIECES_FILE)
+    if model.get("type") != "Unigram" or model.get("byte_fallback") or model.get("vocab") != PIECES_FILE:
+        raise _damaged(folder / PIECES_FILE)
+    return model
 
 
 class PieceSplitter:
     """Splits the words of texts into pieces. Safe to share between threads.
 
-    `rules` is the content of tokenizer.json, and `core` the native core. Raises ModelError if the vocabulary is damaged, or if
-    the rules are not those of a Unigram model.
+    `rules` is the content of tokenizer.json, and `core` the native core. `word_tokenizer_json` is the tokenizer.json of the
+    tokenizer whose encodings the methods take. Raises ModelError if the vocabulary is damaged, or if the rules are not those of
+    a Unigram model.
     """
 
     def __init__(self, folder: Path, rules: dict[str, Any], core: ModuleType) -> None:
+        model = _unigram_model(folder, rules)
+        vocabulary = read_vocabulary(folder)
+        added_tokens = rules.get("added_tokens") or []
         try:
-            model = rules["model"]
-            if model["type"] != "Unigram" or model.get("byte_fallback") or model["vocab"] != PIECES_FILE:
-                raise ValueError("not a Unigram model without bytes")
-            added_tokens = rules.get("added_tokens") or []
-            # By the id of an added token in the library's tokenizers, its id in the model's vocabulary.
+            # The word tokenizer gives words the id 0, and added tokens 1, 2, … in their order. This list has the model's ids.
             self._added_ids = [0, *(_checked_id(token["id"]) for token in added_tokens)]
-            self._model = core.Unigram(*read_vocabulary(folder), unknown_id=int(model["unk_id"]))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._model = core.Unigram(*vocabulary, unknown_id=_checked_id(model["unk_id"]))
+        except (ValueError, KeyError, TypeError) as error:
             raise _damaged(folder / PIECES_FILE) from error
         renumbered = [token | {"id": index} for index, token in enumerate(added_tokens, start=1)]
-        self.words = json.dumps(rules | {"added_tokens": renumbered, "model": WORD_MODEL})
+        self.word_tokenizer_json = json.dumps(rules | {"added_tokens": renumbered, "model": WORD_MODEL})
 
     def ids(self, word_encodings: Sequence[Any]) -> list[Array]:
-        """Return each text's ids. `word_encodings` are the encodings of the texts by the tokenizer `words`."""
+        """Return each text's ids. `word_encodings` are the encodings of the texts by the word tokenizer."""
         ids, _, counts = self._split(word_encodings)
-        return _by_text(ids, counts)
+        return _divided(ids, counts)
 
     def starts(self, word_encodings: Sequence[Any], character_encodings: Sequence[Any]) -> list[Array]:
         """Return the position of the first character of each piece of each text, int32 of shape (pieces,).
@@ -135,40 +163,44 @@ class PieceSplitter:
         """
         _, lengths, counts = self._split(word_encodings)
         starts = []
-        for text_lengths, encoding in zip(_by_text(lengths, counts), character_encodings, strict=True):
+        for text_lengths, encoding in zip(_divided(lengths, counts), character_encodings, strict=True):
             positions = np.array([start for start, _ in encoding.offsets], np.int32)
-            starts.append(positions[np.cumsum(text_lengths) - text_lengths])
+            first_characters = np.cumsum(text_lengths) - text_lengths  # the index of each piece's first character
+            starts.append(positions[first_characters])
         return starts
 
     def _split(self, word_encodings: Sequence[Any]) -> tuple[Array, Array, Array]:
-        """Return what Unigram.split returns for the texts."""
-        split: tuple[Array, Array, Array] = self._model.split([self._parts(encoding) for encoding in word_encodings])
+        """Return the ids of all pieces, their lengths in characters, and the number of pieces of each text.
+
+        An added token is a piece of one character, because `character_tokenizer` makes one token of it, too.
+        """
+        split: tuple[Array, Array, Array] = self._model.split([self._words_and_ids(encoding) for encoding in word_encodings])
         return split
 
-    def _parts(self, encoding: Any) -> list[str | int]:
-        """Return the words of a text, and the ids of the added tokens in it."""
+    def _words_and_ids(self, encoding: Any) -> list[str | int]:
+        """Return the words of a text and the model's ids of the added tokens in it, in one list in their order."""
         words: list[str | int] = encoding.tokens
-        library_ids = encoding.ids  # 0 for words
-        if not any(library_ids):
+        added_numbers = encoding.ids  # 0 for words
+        if not any(added_numbers):
             return words
-        return [self._added_ids[index] if index else word for word, index in zip(words, library_ids, strict=True)]
+        return [self._added_ids[number] if number else word for word, number in zip(words, added_numbers, strict=True)]
 
 
-def _checked_id(added_id: Any) -> int:
-    if not isinstance(added_id, int) or not 0 <= added_id < 2**31:
-        raise ValueError("the id of an added token is not an id")
-    return added_id
+def _checked_id(token_id: Any) -> int:
+    if not isinstance(token_id, int) or not 0 <= token_id < 2**31:
+        raise ValueError("a token's id is not valid")
+    return token_id
 
 
-def _by_text(numbers: Array, counts: Array) -> list[Array]:
-    """Return the numbers of each text. `counts` are their counts."""
+def _divided(values: Array, counts: Array) -> list[Array]:
+    """Return the values divided into arrays that follow each other, with `counts` values each."""
     ends = np.cumsum(counts)
-    return [numbers[end - count : end] for count, end in zip(counts, ends, strict=True)]
+    return [values[end - count : end] for count, end in zip(counts, ends, strict=True)]
 
 
-def character_tokenizer(words: FastTokenizer) -> FastTokenizer:
-    """Return a tokenizer with the rules of another, whose tokens are single characters."""
-    return FastTokenizer.from_str(json.dumps(json.loads(words.to_str()) | {"model": CHARACTER_MODEL}))
+def character_tokenizer(word_tokenizer: FastTokenizer) -> FastTokenizer:
+    """Return a tokenizer with the same rules, whose tokens are single characters and added tokens."""
+    return FastTokenizer.from_str(json.dumps(json.loads(word_tokenizer.to_str()) | {"model": CHARACTER_MODEL}))
 
 
 def _damaged(path: Path) -> ModelError:

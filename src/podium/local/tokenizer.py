@@ -23,7 +23,7 @@ from tokenizers.normalizers import Sequence as Normalizers
 from podium.errors import Argument, ModelError, ModelNotFound, UnsupportedModel, is_rust_panic
 from podium.local.files.checkpoint import Array
 from podium.local.files.config import read_settings
-from podium.local.pieces import PieceSplitter, character_tokenizer, has_pieces_file, library_json
+from podium.local.pieces import PieceSplitter, character_tokenizer, has_pieces_file, json_with_vocabulary
 from podium.local.runtimes import native_core
 from podium.local.text_expansion import EXPANSION_LIMIT, expansion_bound
 
@@ -114,7 +114,7 @@ class Tokenizer(ABC, Generic[Input]):
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def _encodings(self, texts: Sequence[str], encode: Callable[..., list[Any]]) -> list[Any]:
-        """Return the encodings of the library tokenizers. `encode` is one of its methods for several texts."""
+        """Return the encodings of Hugging Face's tokenizers. `encode` is one of its methods for several texts."""
         try:
             return encode(list(texts), add_special_tokens=False)
         except BaseException as error:
@@ -323,9 +323,9 @@ def _content_and_splitter(folder: Path) -> tuple[str, PieceSplitter | None]:
     rules = read_settings(folder / "tokenizer.json")
     core = native_core()
     if core is None:
-        return library_json(folder, rules), None
+        return json_with_vocabulary(folder, rules), None
     splitter = PieceSplitter(folder, rules, core)
-    return splitter.words, splitter
+    return splitter.word_tokenizer_json, splitter
 
 
 def _from_json(file: Path, content: str) -> FastTokenizer:

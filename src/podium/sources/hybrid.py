@@ -10,21 +10,21 @@ from typing import Any, Generic, TypeVar
 from podium.encodings import EncodingStore
 from podium.errors import Argument, InvalidInput
 from podium.sources.fusion import MODES, Fusion, Hit, Mode, check_fusion, fused_hits
-from podium.sources.stages import stage_for
+from podium.sources.stages import stage_size_for
 from podium.types import Candidates, Embed
 
-__all__ = ["Hits", "HybridSource", "SearchRequest", "Steps"]
+__all__ = ["HybridSource", "Page", "SearchRequest", "Steps"]
 
 Result = TypeVar("Result")
 Steps = Generator[Any, Any, Result]
-"""A generator for `podium.steps`: it yields steps, such as commands to a server, gets their results, and returns a Result.
+"""A generator for `podium.steps`: it yields steps, such as commands to a server, receives their outcomes, returns a Result.
 
 The kind of source defines what its steps are and how they are performed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """A search for `count` documents after the `offset` best. Its values are valid. Sources add fields in subclasses."""
+    """A search for `count` documents after the `offset` best, with checked values. Sources add fields in subclasses."""
 
     query: str
     mode: Mode
@@ -33,8 +33,8 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
-    """A part of a ranking, best first.
+class Page:
+    """The hits of one page of a ranking, best first.
 
     `total` is the number of documents that match, a function that counts them, or None if it is unknown.
     """
@@ -50,16 +50,14 @@ class HybridSource(ABC, Generic[Request]):
     """A source with the modes "text", "vector" and "hybrid".
 
     A subclass searches by text and by vectors, and describes both. Modes, fusion and the fields that every document gets are
-    implemented here. Searches are written as steps, so that one implementation serves blocking and asynchronous callers:
+    implemented here. `text_hits`, `vector_hits` and `hit_documents` are generators of steps, so that one implementation serves
+    blocking and asynchronous callers. The subclass's `search` makes a request of its arguments and runs its steps:
 
-        def search(self, query, limit, *, offset=0, mode=None):
-            return drive(self.candidates(request), self.perform)
+        drive(self.candidates(request), perform)            # perform sends one command and returns the reply
+        await adrive(self.candidates(request), aperform)    # in `asearch`
 
-        async def asearch(self, query, limit, *, offset=0, mode=None):
-            return await adrive(self.candidates(request), self.aperform)
-
-    If the searches of a source need no steps, decorate them with `podium.steps.immediate`, and use `podium.steps.result_of`
-    instead of `drive`.
+    If these three methods need no steps, decorate each of them with `podium.steps.immediate`. `search` then returns
+    `podium.steps.result_of(self.candidates(request))`.
     """
 
     def __init__(self, *, embed: Embed | None, mode: Mode | None, fusion: Fusion, text_weight: float) -> None:
@@ -84,11 +82,11 @@ class HybridSource(ABC, Generic[Request]):
         return None
 
     @abstractmethod
-    def text_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
+    def text_hits(self, request: Request, offset: int, count: int) -> Steps[Page]:
         """Return at most `count` hits after the `offset` best by text."""
 
     @abstractmethod
-    def vector_hits(self, request: Request, offset: int, count: int) -> Steps[Hits]:
+    def vector_hits(self, request: Request, offset: int, count: int) -> Steps[Page]:
         """Return at most `count` hits after the `offset` nearest by vector."""
 
     @abstractmethod
@@ -127,7 +125,7 @@ class HybridSource(ABC, Generic[Request]):
         return f"{self.describe_text()}; {self.describe_vector()}; {self.describe_fusion()}"
 
     def checked_mode(self, mode: Any) -> Mode:
-        """Return the mode. Raises InvalidInput if there is no such mode, or if this source cannot search by vectors."""
+        """Return the mode. Raises InvalidInput if there is no such mode, or if it needs vectors and this source has none."""
         if not isinstance(mode, str) or mode not in MODES:
             raise InvalidInput(f"mode must be text, vector or hybrid, not {mode!r:.40}")
         if mode != "text":
@@ -135,7 +133,10 @@ class HybridSource(ABC, Generic[Request]):
         return mode
 
     def check_vectors(self, mode: Mode) -> None:
-        """Raise InvalidInput if this source cannot search by vectors."""
+        """Raise InvalidInput, which names the mode, if this source cannot search by vectors.
+
+        The constructor calls this, so a subclass that overrides it sets the attributes that it reads before `super().__init__`.
+        """
         if self.embed is None:
             raise InvalidInput(
                 Argument("mode", mode), " needs vectors of queries; pass an embedder as ", Argument("embed", ...)
@@ -143,30 +144,29 @@ class HybridSource(ABC, Generic[Request]):
 
     def candidates(self, request: Request) -> Steps[Candidates]:
         """Return the documents of a search, each with `source_key`, `source_score` and `source_rank`."""
-        page = yield from self._hits(request)
-        documents = yield from self.hit_documents(request, page.hits)
-        return Candidates(
-            (
-                fields | {"source_key": key, "source_score": hit.score, "source_rank": rank}
-                for rank, (hit, (key, fields)) in enumerate(zip(page.hits, documents, strict=True), start=request.offset + 1)
-            ),
-            total=page.total,
-            notes=self.notes(request),
-        )
+        page = yield from self._page_in_mode(request)
+        stored_documents = yield from self.hit_documents(request, page.hits)
+        documents: list[dict[str, Any]] = []
+        for hit, (key, fields) in zip(page.hits, stored_documents, strict=True):
+            rank = request.offset + len(documents) + 1
+            documents.append(fields | {"source_key": key, "source_score": hit.score, "source_rank": rank})
+        return Candidates(documents, total=page.total, notes=self.notes(request))
 
-    def hybrid_hits(self, request: Request) -> Steps[Hits]:
+    def hybrid_hits(self, request: Request) -> Steps[Page]:
         """Return the fused hits of a search by text and a search by vectors.
 
-        `total` is that of the search by vectors, which ranks all documents.
+        `total` is that of the search by vectors, which ranks every document that the source's filter allows.
         """
         end = request.offset + request.count
-        depth = stage_for(end)
+        # Fused scores depend on the lengths of the rankings, so all pages of a stage fuse rankings of the same lengths.
+        depth = stage_size_for(end)
         by_text = yield from self.text_hits(request, 0, depth)
         by_vector = yield from self.vector_hits(request, 0, depth)
         fused = fused_hits(self.fusion, by_text.hits, by_vector.hits, self.text_weight)
-        return Hits(fused[request.offset : end], by_vector.total)
+        return Page(fused[request.offset : end], by_vector.total)
 
-    def _hits(self, request: Request) -> Steps[Hits]:
+    def _page_in_mode(self, request: Request) -> Steps[Page]:
+        """Return the hits of the search in the request's mode."""
         if request.mode == "text":
             return self.text_hits(request, request.offset, request.count)
         if request.mode == "vector":

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["FIRST_STAGE", "stage_for", "stage_sizes", "staged"]
+__all__ = ["FIRST_STAGE", "stage_size_for", "stage_sizes", "staged"]
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 FIRST_STAGE = 100  # as many results as the candidates of a usual search
 
 
-def stage_for(count: int) -> int:
+def stage_size_for(count: int) -> int:
     """Return the number of results of the first stage that has at least `count`: 100, 200, 400, …"""
     return next(size for size in stage_sizes() if size >= count)
 

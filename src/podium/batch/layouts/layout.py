@@ -149,7 +149,7 @@ class PartInput:
     """
 
     part: Part
-    table: TableFormat
+    file_format: TableFormat
     selection: Selection
     unread_ids: frozenset[str] = frozenset()
     collection: Collection = NO_COLLECTION
@@ -157,7 +157,7 @@ class PartInput:
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the file from the beginning of the part on."""
         selection = self.selection
-        return self.table.rows(self.part.file, self.part.start, selection.needed_columns, selection.copied)
+        return self.file_format.rows(self.part.file, self.part.start, selection.needed_columns, selection.copied)
 
     def is_in_part(self, position: int) -> bool:
         return self.part.stop is None or position < self.part.stop

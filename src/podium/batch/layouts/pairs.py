@@ -140,7 +140,7 @@ def _key_before(source: PartInput) -> str | None:
 
     if not source.part.start:
         return None
-    row = source.table.row_before(source.part.file, source.part.start, [_key_column(source.selection.columns)], has_key)
+    row = source.file_format.row_before(source.part.file, source.part.start, [_key_column(source.selection.columns)], has_key)
     return None if row is None else _key(row, source)
 
 

@@ -48,7 +48,7 @@ from podium.sources.embedded.vector_search import append_vectors, nearest_docume
 from podium.sources.fields import checked_weights, weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
-from podium.sources.hybrid import Hits, HybridSource, SearchRequest
+from podium.sources.hybrid import HybridSource, Page, SearchRequest
 from podium.sources.memory import reserve_for_json
 from podium.steps import immediate, result_of
 from podium.threads import to_thread
@@ -357,19 +357,19 @@ class EmbeddedIndex(HybridSource[_Request]):
         return await to_thread(lambda: self.search(query, limit, offset=offset, mode=mode, filter=filter).counted())
 
     @immediate
-    def text_hits(self, request: _Request, offset: int, count: int) -> Hits:
+    def text_hits(self, request: _Request, offset: int, count: int) -> Page:
         text_query = request.snapshot.text_query(request.query, request.selection)
-        return Hits(request.snapshot.search(text_query, offset, count), lambda: request.snapshot.count(text_query))
+        return Page(request.snapshot.search(text_query, offset, count), lambda: request.snapshot.count(text_query))
 
     @immediate
-    def vector_hits(self, request: _Request, offset: int, count: int) -> Hits:
+    def vector_hits(self, request: _Request, offset: int, count: int) -> Page:
         hits = []
         if request.count and request.generation is not None and self.embed is not None:
             nearest = nearest_documents(
                 request.generation, self.embed, request.snapshot, request.query, offset + count, request.selection
             )
             hits = nearest[offset:]
-        return Hits(hits, len(request.snapshot) if request.selection is None else request.selection.count)
+        return Page(hits, len(request.snapshot) if request.selection is None else request.selection.count)
 
     def notes(self, request: _Request) -> Sequence[str]:
         notes = [] if request.selection is None else list(request.selection.notes)

@@ -16,7 +16,7 @@ from podium.inputs import checked_limit, checked_offset, checked_query, refuse_u
 from podium.sources.fields import weights_text
 from podium.sources.filters import Filter
 from podium.sources.fusion import TEXT_WEIGHT, Fusion, Hit, Mode
-from podium.sources.hybrid import Hits, HybridSource
+from podium.sources.hybrid import HybridSource, Page
 from podium.sources.redis import replies
 from podium.sources.redis.commands import (
     Command,
@@ -204,30 +204,30 @@ class RedisSource(HybridSource[RedisRequest]):
         info = self._lookup.info
         return source_key.removeprefix(info.key_prefix) if info else source_key
 
-    def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
+    def text_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Page]:
         query_words = words(request.query)
         if not query_words:  # the query has only punctuation
-            return Hits([], 0)
+            return Page([], 0)
         options = self._command_options(request, offset, min(count, MAX_RESULTS - offset))
         reply = yield from complete_reply(text_command(options, query_words), options)
-        return Hits(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
+        return Page(_hits(replies.search_documents(reply, scored=True)), replies.total(reply))
 
-    def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Hits]:
+    def vector_hits(self, request: RedisRequest, offset: int, count: int) -> Steps[Page]:
         end = min(offset + count, MAX_RESULTS)
         if end <= FIRST_STAGE:
             hits = yield from self._nearest_hits(self._command_options(request, offset, end - offset), request, FIRST_STAGE)
         else:
             ranking = yield from self._staged_hits(request, end)
             hits = yield from self._hits_with_fields(request, ranking[offset:end])
-        return Hits(hits, _vector_total(request))
+        return Page(hits, _vector_total(request))
 
-    def hybrid_hits(self, request: RedisRequest) -> Steps[Hits]:
+    def hybrid_hits(self, request: RedisRequest) -> Steps[Page]:
         # FT.HYBRID fuses one number of hits of each ranking, so it cannot continue a ranking of 100 documents.
         is_one_stage = request.offset + request.count <= FIRST_STAGE
         if self.fusion == "rrf" and is_one_stage and self._has_hybrid is not False and words(request.query):
             try:
                 hits = yield from self._server_fused_hits(request)
-                return Hits(hits, _vector_total(request))
+                return Page(hits, _vector_total(request))
             except UnknownCommand:
                 self._has_hybrid = False
         return (yield from super().hybrid_hits(request))
