@@ -13,7 +13,7 @@ import numpy as np
 from podium.errors import ModelError
 from podium.json_values import load_json
 from podium.local.files.quantised import MAX_SCALE, SCALE_SUFFIX, VALUE_TYPES, Quantised, quantised_shape
-from podium.local.files.tensor_file import TensorFile, missing_file
+from podium.local.files.tensor_file import TensorFile
 
 __all__ = ["INDEX_FILE", "WEIGHTS_FILE", "Array", "Checkpoint", "weight_files"]
 
