@@ -131,11 +131,33 @@ def test_bundled_models_precede_those_in_packages(package):
 
 @pytest.mark.parametrize(
     "module",
-    ["raise OSError", "import missing_package", "FOLDER = 'here'", "", "import pathlib\nFOLDER = pathlib.Path('missing')"],
-    ids=["error", "import", "string", "no-folder", "missing-folder"],
+    [
+        "raise OSError",
+        "raise SystemExit(0)",
+        "import missing_package",
+        "FOLDER = 'here'",
+        "",
+        "import pathlib\nFOLDER = pathlib.Path('missing')",
+    ],
+    ids=["error", "exit", "import", "string", "no-folder", "missing-folder"],
 )
 def test_damaged_package_is_an_error(package, module):
     package(module)
     with pytest.raises(ModelError, match="install the package again"):
         podium.load("acme-reranker")
     assert installed_models() == []
+
+
+def test_package_with_an_invalid_list_of_entry_points_hides_no_other_model(package, tmp_path):
+    package(WITH_BERT)
+    broken = tmp_path / "broken-1.dist-info"
+    broken.mkdir()
+    (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (broken / "entry_points.txt").write_text("[podium.models]\na line without a value\n")
+    assert [model.name for model in installed_models()] == ["acme-reranker"]
+
+
+def test_package_without_a_version_has_no_revision(package, tmp_path):
+    package(WITH_BERT)
+    (tmp_path / "acme_model-3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-model\n")
+    assert podium.load("acme-reranker").rerank("rank", TEXTS).revision is None

@@ -10,7 +10,8 @@ The version of the package is the model's revision.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,19 +46,22 @@ def installed(name: str) -> ModelFiles | None:
 
 def installed_models() -> list[ModelFiles]:
     """Return the files of all models in installed packages, sorted by name. Packages that do not name a folder are left out."""
-    models = {}
+    models: dict[str, ModelFiles] = {}
     for entry_point in _entry_points():
         try:
-            models[entry_point.name] = _files(entry_point)
+            models.setdefault(entry_point.name, _files(entry_point))
         except ModelError:
             continue  # loading the model says why
     return [models[name] for name in sorted(models)]
 
 
-def _entry_points() -> Iterable[EntryPoint]:
+def _entry_points() -> Iterator[EntryPoint]:
+    """Yield the entry points of all packages, those of the first folder in sys.path first. Damaged packages are left out."""
     from importlib import metadata  # imported here, because the import takes a hundredth of a second
 
-    return metadata.entry_points(group=GROUP)
+    for distribution in metadata.distributions():
+        with contextlib.suppress(Exception):  # an invalid line of entry_points.txt can raise anything
+            yield from list(distribution.entry_points.select(group=GROUP))
 
 
 def _files(entry_point: EntryPoint) -> ModelFiles:
@@ -65,7 +69,7 @@ def _files(entry_point: EntryPoint) -> ModelFiles:
     package = entry_point.value.partition(":")[0]
     try:
         folder = entry_point.load()
-    except Exception as error:  # a package can fail in any way when it is imported
+    except (Exception, SystemExit) as error:  # a package can fail in any way when it is imported
         raise ModelError(
             f"the model {entry_point.name} cannot be read from the package {package} ({type(error).__name__}); install the "
             "package again"
@@ -75,4 +79,5 @@ def _files(entry_point: EntryPoint) -> ModelFiles:
             f"the package {package} has no files of the model {entry_point.name}; install the package again, as a folder and "
             "not as a zip file"
         )
-    return ModelFiles(entry_point.name, folder, f"v{entry_point.dist.version}" if entry_point.dist else None)
+    version = entry_point.dist.version if entry_point.dist else None
+    return ModelFiles(entry_point.name, folder, f"v{version}" if version else None)

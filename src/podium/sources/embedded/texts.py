@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from podium.forks import no_fork
 from podium.regular_files import is_irregular, open_regular_file
 from podium.sources.embedded.description import Description
 from podium.sources.embedded.filter_terms import NAMES, NUMBERS, TERMS, FilterTerms
+from podium.sources.embedded.mirror import Mirror
 from podium.sources.embedded.segment_files import FileIdentity, are_unchanged, check_segments, delete_uncommitted_del_files
 from podium.sources.embedded.segmentation import segmented, segmented_query
 from podium.sources.embedded.snapshot import Snapshot
@@ -44,6 +45,7 @@ LANGUAGES = (
 
 MAX_META_BYTES = 100_000_000
 WRITER_MEMORY = 128_000_000  # bytes
+LOAD_ATTEMPTS = 20
 LONGEST_WORD = 100  # characters; longer words are not indexed
 
 
@@ -70,7 +72,7 @@ class Texts:
         self._description = description
         self._weights = [1.0] if description.fields is None else list(description.fields.values())
         self._folder = None if path is None else path / TEXT_FOLDER
-        self._mirror: _Mirror | None = None
+        self._mirror: Mirror | None = None
         self._write_count = 0  # how many writers this object had; no other object can write to an index in memory
         self._loaded_state: bytes | int | None = None
         self._segment_files: frozenset[FileIdentity] = frozenset()  # the files of the loaded commit
@@ -82,9 +84,8 @@ class Texts:
             else:
                 self._index = self._open_folder(self._folder)
             self._index.register_tokenizer("podium", self._analyzer)
-            with no_fork:
-                # With another setting, a thread of tantivy reloads the index at any time, also while another thread forks.
-                self._index.config_reader("manual")
+            # With another setting, a thread of tantivy reloads the index at any time, also while another thread forks.
+            self._load(partial(self._index.config_reader, "manual"))
 
     def renew(self) -> None:
         """After a fork, replace the lock that a thread of the parent may have held, and close the parent's locks on files."""
@@ -95,15 +96,46 @@ class Texts:
     def snapshot(self) -> Snapshot:
         """Return the last commit. Raises SourceError if its files are damaged."""
         with typed_errors(self._path):
-            state = self._state()
-            if state != self._loaded_state or not self._are_files_unchanged():
+            if self._state() != self._loaded_state or not self._are_files_unchanged():
                 with self._reload_lock:
-                    self._check_files()
-                    with no_fork:
-                        self._index.reload()
-                    self._loaded_state = state
+                    self._loaded_state = self._load(self._index.reload)
             with no_fork:
                 return Snapshot(self._path, self._index, self._query_words, self._weights)
+
+    def _load_last_commit(self) -> None:
+        """Check and load the last commit. If another process commits meanwhile, its files may be missing: load that commit."""
+        for is_last_attempt in (False, False, True):
+            state = self._state()
+            try:
+                self._check_files()
+                with no_fork:
+                    self._index.reload()
+            except (ValueError, SourceError):
+                if is_last_attempt or self._state() == state:
+                    raise
+            else:
+                self._loaded_state = state
+                return
+
+    def _load(self, load: Callable[[], object]) -> bytes | int:
+        """Check the files of the last commit, call `load`, which opens them, and return the state of that commit.
+
+        In a mirror, `load` fails if another process commits between the two, because the new files are not linked yet. Then
+        both are tried again.
+        """
+        attempts = 0
+        while True:
+            attempts += 1
+            state = self._state()
+            self._check_files()
+            try:
+                with no_fork:
+                    load()
+            except ValueError:
+                if attempts == LOAD_ATTEMPTS or self._state() == state:
+                    raise
+            else:
+                return state
 
     def _query_words(self, query: str) -> list[str]:
         """Return the words of a query as the index has them: stemmed, and without stop-words."""
@@ -178,25 +210,12 @@ class Texts:
         except ValueError:
             if not folder.is_dir() or os.access(folder, os.W_OK):
                 raise
-            self._mirror = _Mirror(folder)
-            return _open_index(Path(self._mirror.folder))
-
-
-class _Mirror:
-    """A temporary folder of links to the files of another folder."""
-
-    def __init__(self, mirrored: Path) -> None:
-        self._mirrored = mirrored.resolve()
-        self._temporary = tempfile.TemporaryDirectory(prefix="podium-", ignore_cleanup_errors=True)
-        self.folder = self._temporary.name
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Link the files that were added to the mirrored folder."""
-        for path in self._mirrored.iterdir():
-            if path.suffix != ".lock":
-                with contextlib.suppress(FileExistsError):
-                    os.symlink(path, os.path.join(self.folder, path.name))
+            self._mirror = Mirror(folder)
+        try:
+            return _open_index(self._mirror.folder)
+        except ValueError:  # another process may have committed meanwhile
+            self._mirror.refresh()
+            return _open_index(self._mirror.folder)
 
 
 class Writer:
