@@ -1,4 +1,8 @@
-"""Send the requests of one call over httpx, in threads or on an event loop, with one deadline for all of them."""
+"""Send the requests of one call over httpx, in threads or on an event loop, with one deadline for all of them.
+
+An exception's traceback refers to every frame that the exception passed. If such a frame refers to the exception, this is a
+cycle, and the megabytes in its frames stay in memory until garbage is collected. Comments here call it "the cycle".
+"""
 
 from __future__ import annotations
 
@@ -25,16 +29,16 @@ __all__ = ["asend_all", "send_all"]
 
 MAX_CONCURRENT_REQUESTS = 8  # the maximum number of requests of one call that run at the same time
 SOCKET_TIMEOUT = 15.0  # an attempt fails after this many seconds without a byte from the server
-PAUSE_SECONDS = 0.005  # how long a reply is received before other tasks of the event loop can run
+SECONDS_BETWEEN_PAUSES = 0.005  # while a reply is received, other tasks of the event loop can run in the pauses
 GRACE_SECONDS = 0.25  # how long a call waits after the deadline for its requests to report why they failed
 
 
 def send_all(requests: Sequence[Request], connections: ConnectionPool, policy: Policy) -> list[Reply]:
-    """Return the replies, in the order of the requests. Raises the first ProviderError.
+    """Return the replies, in the order of the requests. Raises the first ProviderError, or DeadlineExceeded if a reply is late.
 
-    The requests run on their own threads, so that an error, an interrupt or the deadline ends the call even while a server
-    does not respond. When the call ends in this way, pending requests are not sent, and running requests are cut off, so that
-    no thread and no connection is left behind.
+    The requests run on at most MAX_CONCURRENT_REQUESTS threads, so that an error, an interrupt or the deadline ends the call
+    even while a server does not respond. When the call ends in this way, pending requests are not sent, and running ones are
+    cut off as far as ConnectionPool can, so that their threads end soon.
     """
     call = _Call(requests, connections, policy)
     try:
@@ -54,7 +58,7 @@ class _Call:
         self._connections = connections
         self._policy = policy
         self._deadline = time.monotonic() + policy.timeout
-        self._pending = iter(enumerate(requests))
+        self._unsent = iter(enumerate(requests))
         self._outcomes: queue.SimpleQueue[tuple[int, Reply | BaseException]] = queue.SimpleQueue()
         self._busy: set[Connection] = set()
         self._cancelled = threading.Event()
@@ -62,29 +66,29 @@ class _Call:
 
     def run(self) -> None:
         """Send pending requests, one after the other, until none is left. Several threads run this at the same time."""
-        while (pending := self._next_request()) is not None:
-            index, request = pending
+        while (numbered_request := self._next_request()) is not None:
+            index, request = numbered_request
             try:
-                self._outcomes.put((index, _reply_or_error(request, self._send_with_retries(request))))
+                self._outcomes.put((index, self._send_with_retries(request)))
             except BaseException as error:
                 self._outcomes.put((index, error))
 
     def replies(self) -> list[Reply]:
-        """Wait for every reply, and return all. Raises the first error, or DeadlineExceeded if one is late."""
+        """Wait for every reply, and return all. Raises the first error, or DeadlineExceeded if a reply is late."""
+        end = self._deadline + GRACE_SECONDS
         replies: dict[int, Reply] = {}
         outcome: Reply | BaseException | None = None
         try:
             while len(replies) < len(self._requests):
-                seconds_left = max(0.0, self._deadline - time.monotonic())
                 try:
-                    index, outcome = self._outcomes.get(timeout=seconds_left + GRACE_SECONDS)
+                    index, outcome = self._outcomes.get(timeout=max(0.0, end - time.monotonic()))
                 except queue.Empty:
                     raise deadline_exceeded(self._requests[0].title, self._policy) from None
                 if isinstance(outcome, BaseException):
                     raise outcome
                 replies[index] = outcome
         finally:
-            del outcome  # a raised error refers to this frame; with a reference back, its reply would stay in memory
+            del outcome  # breaks the cycle
         return [replies[index] for index in range(len(self._requests))]
 
     def cancel(self) -> None:
@@ -96,20 +100,24 @@ class _Call:
 
     def _next_request(self) -> tuple[int, Request] | None:
         with self._lock:
-            return None if self._cancelled.is_set() else next(self._pending, None)
+            return None if self._cancelled.is_set() else next(self._unsent, None)
 
-    def _send_with_retries(self, request: Request) -> bytes:
+    def _send_with_retries(self, request: Request) -> Reply | ProviderError:
+        """Return the reply, or the error if the response cannot be parsed."""
         try:
             with self._connection() as connection:
-                send = functools.partial(self._send_after, request=request, content=request.content(), connection=connection)
-                return drive(attempts(request, self._policy, self._deadline), send)
+                request_body = request.content()
+                send = functools.partial(self._send_after, request=request, request_body=request_body, connection=connection)
+                content = drive(attempts(request, self._policy, self._deadline), send)
         except httpx.PoolTimeout:
             raise deadline_exceeded(request.title, self._policy) from None
+        return _reply_or_error(request, content)
 
-    def _send_after(self, wait: float, request: Request, content: bytes, connection: Connection) -> Response:
+    def _send_after(self, wait: float, request: Request, request_body: bytes, connection: Connection) -> Response:
+        """Send a request once, after `wait` seconds."""
         if self._cancelled.wait(wait):
             raise deadline_exceeded(request.title, self._policy)  # ends this thread; the call itself has ended before
-        return _send(request, content, connection, self._deadline)
+        return _send(request, request_body, connection, self._deadline)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -117,8 +125,6 @@ class _Call:
         with self._connections.borrow(self._deadline - time.monotonic()) as connection:
             with self._lock:
                 self._busy.add(connection)
-                if self._cancelled.is_set():
-                    connection.cut_off()
             try:
                 yield connection
             finally:
@@ -130,30 +136,33 @@ async def asend_all(requests: Sequence[Request], client: httpx.AsyncClient, poli
     """Do what `send_all` does on an event loop. If this is cancelled, every request is cancelled."""
     deadline = time.monotonic() + policy.timeout
     replies: dict[int, Reply] = {}
-    pending = iter(enumerate(requests))
+    errors: list[BaseException] = []  # the first one first
+    unsent = iter(enumerate(requests))  # shared by the tasks, each of which takes the next request
 
-    async def send_pending() -> None:
-        for index, request in pending:
-            outcome = await _asend_with_retries(request, client, policy, deadline)
-            if isinstance(outcome, ProviderError):
-                raise outcome
-            replies[index] = outcome
+    async def send_unsent() -> None:
+        try:
+            for index, request in unsent:
+                outcome = await _asend_with_retries(request, client, policy, deadline)
+                if isinstance(outcome, ProviderError):
+                    raise outcome
+                replies[index] = outcome
+        except BaseException as error:
+            errors.append(error)
+            raise
 
-    tasks = [asyncio.ensure_future(send_pending()) for _ in range(min(MAX_CONCURRENT_REQUESTS, len(requests)))]
+    tasks = [asyncio.ensure_future(send_unsent()) for _ in range(min(MAX_CONCURRENT_REQUESTS, len(requests)))]
     try:
         timeout = policy.timeout + GRACE_SECONDS
-        done, unfinished = await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
-        errors = [error for task in done if (error := task.exception())]
-        done.clear()
+        await asyncio.wait(tasks, timeout=timeout, return_when=asyncio.FIRST_EXCEPTION)
         if errors:
-            raise errors.pop()
-        if unfinished:
+            raise errors[0]
+        if len(replies) < len(requests):
             raise deadline_exceeded(requests[0].title, policy)
         return [replies[index] for index in range(len(requests))]
     finally:
         await _cancel(tasks)
-        # A raised error refers to this frame. With a reference back, its reply would stay in memory until garbage is collected.
-        tasks.clear()
+        tasks.clear()  # this and the next line break the cycle
+        errors.clear()
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
@@ -165,20 +174,22 @@ async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:
 async def _asend_with_retries(
     request: Request, client: httpx.AsyncClient, policy: Policy, deadline: float
 ) -> Reply | ProviderError:
-    content = await to_thread(request.content)  # writing or parsing megabytes of JSON would block the event loop
+    """Return the reply, or the error if the response cannot be parsed."""
+    request_body = await to_thread(request.content)  # writing or parsing megabytes of JSON would block the event loop
 
     async def send_after(wait: float) -> Response:
         await asyncio.sleep(wait)
-        return await _asend(request, content, client, deadline)
+        return await _asend(request, request_body, client, deadline)
 
-    return await to_thread(_reply_or_error, request, await adrive(attempts(request, policy, deadline), send_after))
+    content = await adrive(attempts(request, policy, deadline), send_after)
+    return await to_thread(_reply_or_error, request, content)
 
 
 def _reply_or_error(request: Request, content: bytes) -> Reply | ProviderError:
     """Return the reply in the content of a success, or the error if it cannot be parsed.
 
-    A raised error refers to the frames that it passed, and to the error that caused it. Both would keep the content in memory
-    until garbage is collected, because errors that pass a future refer to themselves.
+    The error is returned without its traceback and its cause, whose frames refer to the content: an exception that passes a
+    future is always in a cycle.
     """
     try:
         return request.parse(content)
@@ -187,25 +198,24 @@ def _reply_or_error(request: Request, content: bytes) -> Reply | ProviderError:
         return error.with_traceback(None)
 
 
-def _send(request: Request, content: bytes, connection: Connection, deadline: float) -> Response:
+def _send(request: Request, request_body: bytes, connection: Connection, deadline: float) -> Response:
     """Send a request once, and return its response. Raises httpx.TransportError, TimeoutError and BadResponse."""
-    http_request = _http_request(request, content, connection.client, deadline, trace=connection.trace)
+    http_request = _http_request(request, request_body, connection.client, deadline, trace=connection.trace)
     http_response = connection.client.send(http_request, stream=True, follow_redirects=False)
-    limit = reply_limit(len(content))
+    limit = reply_limit(len(request_body))
     with contextlib.closing(http_response), _body() as body:
         for block in http_response.iter_raw():
             _append_block(body, block, request.title, deadline, limit)
         return _response(request, http_response, bytes(body), limit)
 
 
-async def _asend(request: Request, content: bytes, client: httpx.AsyncClient, deadline: float) -> Response:
+async def _asend(request: Request, request_body: bytes, client: httpx.AsyncClient, deadline: float) -> Response:
     """Do what `_send` does without blocking the event loop."""
-    http_request = _http_request(request, content, client, deadline)
-    limit = reply_limit(len(content))
-    seconds_left = max(0.001, deadline - time.monotonic())
+    http_request = _http_request(request, request_body, client, deadline)
+    limit = reply_limit(len(request_body))
+    receiving = _areceive(request, http_request, client, deadline, limit)
     try:
-        receiving = _aresponse_and_body(request, http_request, client, deadline, limit)
-        http_response, body = await asyncio.wait_for(receiving, seconds_left)
+        http_response, body = await asyncio.wait_for(receiving, _seconds_left(deadline))
     except asyncio.TimeoutError:
         raise TimeoutError from None  # in Python 3.10, asyncio has its own class
     if http_response.is_success and not http_response.headers.get("Content-Encoding"):
@@ -214,16 +224,18 @@ async def _asend(request: Request, content: bytes, client: httpx.AsyncClient, de
     return await to_thread(_response, request, http_response, body, limit)
 
 
-async def _aresponse_and_body(
+async def _areceive(
     request: Request, http_request: httpx.Request, client: httpx.AsyncClient, deadline: float, limit: int
 ) -> tuple[httpx.Response, bytes]:
+    """Send a request once. Return its response, and the body before decoding."""
     http_response = await client.send(http_request, stream=True, follow_redirects=False)
     async with contextlib.aclosing(http_response):
         with _body() as body:
             last_pause = time.monotonic()
             async for block in http_response.aiter_raw():
                 _append_block(body, block, request.title, deadline, limit)
-                if time.monotonic() > last_pause + PAUSE_SECONDS:  # a received packet can have thousands of tiny blocks
+                # A received packet can have thousands of tiny blocks, between which nothing waits.
+                if time.monotonic() > last_pause + SECONDS_BETWEEN_PAUSES:
                     await asyncio.sleep(0)
                     last_pause = time.monotonic()
             return http_response, bytes(body)
@@ -231,7 +243,7 @@ async def _aresponse_and_body(
 
 @contextlib.contextmanager
 def _body() -> Iterator[bytearray]:
-    """Yield an empty body. Clear it at the end, because errors refer to the frames that have it."""
+    """Yield an empty body. Clear it at the end, because the frame of an error may be in the cycle."""
     body = bytearray()
     try:
         yield body
@@ -241,21 +253,25 @@ def _body() -> Iterator[bytearray]:
 
 def _http_request(
     request: Request,
-    content: bytes,
+    request_body: bytes,
     client: httpx.Client | httpx.AsyncClient,
     deadline: float,
     trace: Callable[..., Any] | None = None,
 ) -> httpx.Request:
-    """Return a request of httpx, which waits for each part of the response until the deadline, at most SOCKET_TIMEOUT."""
-    seconds_left = max(0.001, deadline - time.monotonic())
+    """Return a request of httpx. It fails after SOCKET_TIMEOUT seconds without a byte, or the time left now if that is less."""
     return client.build_request(
         "POST",
         request.url,
         headers={**request.headers, "Accept-Encoding": ACCEPTED_ENCODING},
-        content=content,
-        timeout=min(SOCKET_TIMEOUT, seconds_left),
+        content=request_body,
+        timeout=min(SOCKET_TIMEOUT, _seconds_left(deadline)),
         extensions={"trace": trace} if trace else {},
     )
+
+
+def _seconds_left(deadline: float) -> float:
+    """Return the seconds until the deadline, at least a millisecond: a socket whose timeout is 0 does not wait at all."""
+    return max(0.001, deadline - time.monotonic())
 
 
 def _append_block(body: bytearray, block: bytes, title: str, deadline: float, limit: int) -> None:
