@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -107,19 +106,3 @@ def test_links_of_a_killed_reader_are_deleted_by_the_next(owner):
             third.stdin.close()
         second.stdin.close()
     assert list(owner.temporary.iterdir()) == []
-
-
-def test_searches_during_commits_succeed(owner):
-    """The owner commits between the moment when the reader links the files and the moment when it opens them."""
-    with owner.reader() as reader:
-        print(10_000, file=reader.stdin, flush=True)
-        counts = []
-        with ThreadPoolExecutor(1) as thread:
-            results = thread.submit(lambda: [reader.stdout.readline() for _ in range(10_000)])
-            number = 1
-            while not results.done():
-                owner.add(number)
-                number += 1
-            counts = results.result()
-        assert set(counts) == {"4\n"}
-        reader.stdin.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -102,40 +103,23 @@ class Texts:
             with no_fork:
                 return Snapshot(self._path, self._index, self._query_words, self._weights)
 
-    def _load_last_commit(self) -> None:
-        """Check and load the last commit. If another process commits meanwhile, its files may be missing: load that commit."""
-        for is_last_attempt in (False, False, True):
+    def _load(self, load: Callable[[], object]) -> bytes | int:
+        """Check the files of the last commit, call `load`, which opens them, and return the state of that commit.
+
+        If another process commits meanwhile, files may be missing, or not be linked in the mirror yet. Then both are tried
+        again, at most LOAD_ATTEMPTS times.
+        """
+        for attempt in itertools.count(1):
             state = self._state()
             try:
                 self._check_files()
                 with no_fork:
-                    self._index.reload()
-            except (ValueError, SourceError):
-                if is_last_attempt or self._state() == state:
-                    raise
-            else:
-                self._loaded_state = state
-                return
-
-    def _load(self, load: Callable[[], object]) -> bytes | int:
-        """Check the files of the last commit, call `load`, which opens them, and return the state of that commit.
-
-        In a mirror, `load` fails if another process commits between the two, because the new files are not linked yet. Then
-        both are tried again.
-        """
-        attempts = 0
-        while True:
-            attempts += 1
-            state = self._state()
-            self._check_files()
-            try:
-                with no_fork:
                     load()
-            except ValueError:
-                if attempts == LOAD_ATTEMPTS or self._state() == state:
+                break
+            except (ValueError, SourceError):
+                if attempt == LOAD_ATTEMPTS or self._state() == state:
                     raise
-            else:
-                return state
+        return state
 
     def _query_words(self, query: str) -> list[str]:
         """Return the words of a query as the index has them: stemmed, and without stop-words."""
