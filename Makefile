@@ -27,7 +27,7 @@ check: $(DEV)/installed  ## Run the linter, the format check and the type checke
 	$(DEV)/bin/mypy
 
 test: $(DEV)/installed  ## Run all tests, including the notebook and the examples in docstrings
-	$(DEV)/bin/pytest -n auto
+	$(DEV)/bin/pytest -n $$($(DEV)/bin/python -c 'import os; print(2 * (os.cpu_count() or 1))')  # many tests wait
 
 test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  ## Test podium serve with the official clients of the APIs that it implements
 	@for list in frameworks newest; do \
