@@ -5,7 +5,7 @@ A file of a few kilobytes can expand to gigabytes, because repeated values take 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from podium.errors import InvalidInput
 
@@ -15,7 +15,7 @@ DOCUMENT_BYTES = 128  # about how many bytes of memory a document takes, besides
 VALUE_BYTES = 64  # about how many bytes of memory a value in a document takes, besides its characters
 
 # A file may expand to MAX_BYTES, or to MAX_EXPANSION times its own size if that is more.
-MAX_BYTES = 1 << 29
+MAX_BYTES = 1 << 29  # 512 MB
 MAX_EXPANSION = 100
 
 
@@ -29,15 +29,15 @@ class Expansion:
     source: str
     file_bytes: int
     remedy: str
-    _bytes: int = 0
+    _counted_bytes: int = field(default=0, init=False)
 
     def add(self, byte_count: int) -> None:
-        """Count more bytes. Raises InvalidInput if all bytes counted so far are too many."""
-        self._bytes += byte_count
-        self.check(self._bytes)
+        """Add to the counted bytes. Raises InvalidInput if their sum is too large."""
+        self._counted_bytes += byte_count
+        self.check(self._counted_bytes)
 
     def check(self, byte_count: int) -> None:
-        """Raise InvalidInput if these bytes alone are too many. They are not counted."""
+        """Raise InvalidInput if this number of bytes is too large by itself. It is not added to the counted bytes."""
         if byte_count > max(MAX_BYTES, MAX_EXPANSION * self.file_bytes):
             raise InvalidInput(
                 f"{self.source} expands to more than {MAX_BYTES >> 20} MB and {MAX_EXPANSION} times its own size, as a damaged "

@@ -97,7 +97,7 @@ def test_first_setting_of_the_grid_is_plain():
     settings = grid(space())
     assert settings[0] == Setting(model="a", candidates=100)
     assert len(set(settings)) == len(settings)
-    assert all(setting.simplicity >= (0, 0) for setting in settings)
+    assert all(setting.complexity >= (0, 0) for setting in settings)
 
 
 def test_grid_has_each_part_only_if_it_can_help():

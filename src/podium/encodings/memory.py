@@ -20,13 +20,13 @@ class MemoryEncodings:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._encodings: OrderedDict[bytes, Buffer] = OrderedDict()
-        self._bytes = 0
         self.renew()
         renew_after_fork(self)
 
     def renew(self) -> None:
-        """Replace the lock in a forked process, because a thread of the parent process may have held it."""
+        """Replace the lock in a forked process, and count again, because a thread of the parent may have been in `put`."""
         self._lock = threading.Lock()
+        self._bytes = sum(map(_size, self._encodings.values()))
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Buffer]:
         with self._lock:
@@ -39,14 +39,21 @@ class MemoryEncodings:
         with self._lock:
             for key, encoding in encodings.items():
                 if key in self._encodings:  # The new encoding can differ, if the stored one is damaged.
-                    self._bytes -= len(self._encodings[key]) + ENTRY_BYTES
+                    self._bytes -= _size(self._encodings[key])
                 self._encodings[key] = encoding
-                self._bytes += len(encoding) + ENTRY_BYTES
-            while self._bytes > self._max_bytes:
+                self._bytes += _size(encoding)
+            while self._encodings and self._bytes > self._max_bytes:
                 _, dropped = self._encodings.popitem(last=False)
-                self._bytes -= len(dropped) + ENTRY_BYTES
+                self._bytes -= _size(dropped)
+            if not self._encodings:
+                self._bytes = 0  # an interrupt between two of these lines can make the count wrong
 
     def close(self) -> None:
         with self._lock:
             self._encodings.clear()
             self._bytes = 0
+
+
+def _size(encoding: Buffer) -> int:
+    """Return about how many bytes of memory an entry takes."""
+    return len(encoding) + ENTRY_BYTES

@@ -46,7 +46,7 @@ class Setting:
         return sum(part is not None for part in (self.cheap, self.passages, self.weight, self.embed))
 
     @property
-    def simplicity(self) -> tuple[float, ...]:
+    def complexity(self) -> tuple[float, ...]:
         """A sort key: the setting with the fewest parts is the first one, then the one that scores the fewest documents.
 
         A precision of float32 is the last one: it is only set for models whose default, int8, is faster.

@@ -1,12 +1,13 @@
-"""Select a setting by the values of a metric, and estimate its gain on queries that were not used to select it.
+"""Select one of several settings by the values of a metric. The first one is the plain reranker.
 
-The settings are compared with the first one, the plain reranker. A difference within noise selects nothing: the best setting
-must be better than the plain one by more than two standard errors of their paired difference. Among the settings that are
-within one standard error of the best one, the simplest is preferred (the rule of one standard error of Breiman et al.,
-Classification and Regression Trees, 1984).
+First, one setting is preferred, by its values. If the best setting is not better than the plain one by more than two standard
+errors of their paired difference, this is the plain one. Otherwise it is the simplest of the settings that are within one
+standard error of the best one, and above the plain one by more than two. (Breiman et al., Classification and Regression Trees,
+1984, have this rule with the standard error of the best one's mean.)
 
-The gain is estimated by nested cross-validation: each fold of the queries is measured with the setting that is preferred on
-the other folds. The preferred setting is selected only if the interval of this estimate is above 0.
+Then the gain of preferring a setting in this way is estimated by nested cross-validation: each fold of the queries is measured
+with the setting that is preferred on the other folds. The preferred setting is selected only if the interval of this estimate
+is above 0, else the plain one.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ Values: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.float64]]"
 
 Row: TypeAlias = "np.ndarray[tuple[int], np.dtype[np.float64]]"
 
-MIN_GAIN_ERRORS = 2.0  # standard errors by which the best setting must be better than the plain one
-SIMPLER_ERRORS = 1.0  # standard errors by which a simpler setting may be worse than the best one
+MIN_GAIN = 2.0  # by how many standard errors a setting must be better than the plain one
+MAX_LOSS = 1.0  # by how many standard errors a simpler setting may be worse than the best one
 SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The indices of the preferred settings, and how well selecting works on these queries.
+    """The preferred setting, and the estimated gain of preferring a setting. Settings are indices, 0 for the plain one.
 
-    - `preferred_index`: the setting that is preferred on all queries, 0 for the plain one.
-    - `gain`: the gain over the plain setting on queries that were not used to select, by nested cross-validation.
+    - `preferred_index`: the setting that is preferred on all queries.
+    - `gain`: the gain over the plain setting on queries that did not decide which one is preferred.
     - `fold_indices`: for each fold, the setting that is preferred on the other folds.
     """
 
@@ -46,51 +47,53 @@ class Selection:
 
     @property
     def selected_index(self) -> int:
-        """The preferred setting if the estimate of its gain is more than noise, else the plain one."""
+        """The preferred setting if the interval of the gain is above 0, else the plain one."""
         return self.preferred_index if self.gain.low > 0 else 0
 
 
-def selection(values: Values, simplicity: Callable[[int], Any], folds: Sequence[Sequence[int]]) -> Selection:
-    """Return the selection by the values of all queries. `folds` are the columns of each fold."""
-    preferred: dict[str, float] = {}
-    plain: dict[str, float] = {}
+def selection(values: Values, complexity: Callable[[int], Any], folds: Sequence[Sequence[int]]) -> Selection:
+    """Return the selection for these values. `folds` has the columns of each fold. `complexity` is as in `preferred_index`."""
+    held_out_values: dict[str, float] = {}  # by query, which is a column: of the setting that is preferred on the other folds
+    plain_values: dict[str, float] = {}
     fold_indices = []
     for fold in folds:
         other_columns = np.setdiff1d(np.arange(values.shape[1]), fold)
-        index = preferred_index(values[:, other_columns], simplicity)
+        index = preferred_index(values[:, other_columns], complexity)
         fold_indices.append(index)
         for column in fold:
-            preferred[str(column)] = float(values[index, column])
-            plain[str(column)] = float(values[0, column])
-    return Selection(preferred_index(values, simplicity), difference(preferred, plain), tuple(fold_indices))
+            held_out_values[str(column)] = float(values[index, column])
+            plain_values[str(column)] = float(values[0, column])
+    return Selection(preferred_index(values, complexity), difference(held_out_values, plain_values), tuple(fold_indices))
 
 
-def preferred_index(values: Values, simplicity: Callable[[int], Any]) -> int:
+def preferred_index(values: Values, complexity: Callable[[int], Any]) -> int:
     """Return the index of the preferred setting among those with these values, 0 for the plain one.
 
-    `simplicity` returns a sort key for the setting of an index. The simplest setting has the lowest key.
+    `complexity` returns a sort key for the setting of an index. The simplest setting has the lowest key.
     """
     best = int(values.mean(axis=1).argmax())  # the first one if several are equal
-    if not _exceeds(values[best], values[0], MIN_GAIN_ERRORS):
+    if not _exceeds(values[best], values[0], MIN_GAIN):
         return 0
-    close_to_best = [index for index in range(len(values)) if not _exceeds(values[best], values[index], SIMPLER_ERRORS)]
-    # The simplest setting must also be better than the plain one by more than noise.
-    better_than_plain = [index for index in close_to_best if _exceeds(values[index], values[0], MIN_GAIN_ERRORS)]
-    return min(better_than_plain, key=lambda index: (simplicity(index), index))
+    close_to_best = [index for index in range(len(values)) if not _exceeds(values[best], values[index], MAX_LOSS)]
+    allowed = [index for index in close_to_best if _exceeds(values[index], values[0], MIN_GAIN)]  # `best` is always in it
+    return min(allowed, key=complexity)
 
 
 def folds_of(query_count: int, fold_count: int) -> list[list[int]]:
-    """Return random folds of the queries' indices. Their sizes differ by at most one. They are the same in every call."""
+    """Return random folds of the queries' indices, the same in every call. The sizes of folds differ by at most one.
+
+    If there are fewer queries than folds, each query is a fold.
+    """
     order = np.random.default_rng(SEED).permutation(query_count)
     return [sorted(map(int, part)) for part in np.array_split(order, min(fold_count, query_count))]
 
 
-def _exceeds(high: Row, low: Row, errors: float) -> bool:
-    """Whether the mean of `high` is above that of `low` by more than `errors` standard errors of their paired difference.
+def _exceeds(first: Row, second: Row, standard_errors: float) -> bool:
+    """Whether the mean of `first` is above that of `second` by more than these standard errors of their paired difference.
 
-    Both are the values of one setting for the same queries.
+    Each has the values of a setting, for the same queries in the same order.
     """
-    gains = high - low
+    gains = first - second
     if len(gains) < 2:
         return False
-    return bool(gains.mean() > errors * gains.std(ddof=1) / np.sqrt(len(gains)))
+    return bool(gains.mean() > standard_errors * gains.std(ddof=1) / np.sqrt(len(gains)))

@@ -110,7 +110,7 @@ def tune(
                 rows.append(workbench.values(setting, metric, cutoff_of(metric)))
                 advance(1)
     values = np.array(rows, np.float64)
-    result = selection(values, lambda index: settings[index].simplicity, folds_of(query_count, folds))
+    result = selection(values, lambda index: settings[index].complexity, folds_of(query_count, folds))
     timed_settings = [settings[index] for index in sorted({0, result.preferred_index})]  # one if the plain one is preferred
     seconds = _seconds_per_query(timed_settings, workbench)
     return Tuned(
