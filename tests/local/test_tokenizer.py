@@ -236,6 +236,11 @@ def test_rules_of_real_tokenizers_are_allowed(normalizers, pre_tokenizers):
     assert expansion_bound(json.dumps(rules, ensure_ascii=False)) <= 18 * 2 * 2  # PRECOMPILED, SPACES and METASPACE
 
 
+def test_character_map_that_is_not_base64_is_an_error():
+    with pytest.raises(ValueError, match="base64"):
+        expansion_bound(json.dumps({"normalizer": PRECOMPILED | {"precompiled_charsmap": "AAAA*AAAA"}}))
+
+
 def test_rule_that_fails_on_a_text_is_an_error(tmp_path):
     """The rule's regular expression would take exponential time on this text, so the tokenizers library gives up and panics."""
     pattern = {"type": "Split", "pattern": {"Regex": "(a|a)+$"}, "behavior": "Isolated", "invert": False}
