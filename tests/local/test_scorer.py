@@ -187,9 +187,12 @@ print(open("/proc/self/status").read().partition("VmHWM:")[2].split()[0])
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="peak memory is read from Linux's /proc")
-def test_memory_does_not_grow_with_the_number_of_documents():
+def test_memory_per_document_is_small():
+    """A document's text, token counts and result take about 1.5 kB. Its tokens and rows are not in memory with all others."""
+
     def peak_kilobytes(document_count):
         command = [sys.executable, "-c", PEAK_MEMORY_SCRIPT, PARITY_MODELS / "bert", str(document_count)]
         return int(subprocess.run(command, check=True, capture_output=True).stdout)
 
-    assert peak_kilobytes(10_000) <= 1.3 * peak_kilobytes(100)
+    peak_kilobytes(100)  # packs the weights
+    assert peak_kilobytes(10_000) - peak_kilobytes(100) <= 20_000
