@@ -195,10 +195,6 @@ class Texts:
             if not folder.is_dir() or os.access(folder, os.W_OK):
                 raise
             self._mirror = Mirror(folder)
-        try:
-            return _open_index(self._mirror.folder)
-        except ValueError:  # another process may have committed meanwhile
-            self._mirror.refresh()
             return _open_index(self._mirror.folder)
 
 
