@@ -38,7 +38,7 @@ class SqliteScores:
         self.location = str(path)
         self._absolute_path = Path(path).absolute()  # a forked process opens the file again, maybe in another folder
         self._database: sqlite3.Connection | None = self._connection()
-        self._inherited: list[sqlite3.Connection | None] = []
+        self._inherited: list[sqlite3.Connection] = []
         self._lock = threading.Lock()
         close_before_fork(self)
         renew_after_fork(self)
@@ -51,8 +51,9 @@ class SqliteScores:
     def renew(self) -> None:
         """Replace the lock in a forked process. A connection that a long call kept from being closed is left unused."""
         self._lock = threading.Lock()
-        self._inherited.append(self._database)
-        self._database = None
+        if self._database is not None:
+            self._inherited.append(self._database)
+            self._database = None
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         with self._open_database() as database:
