@@ -27,6 +27,7 @@ from podium.encodings.keep import store_for
 from podium.errors import InvalidInput, SourceError
 from podium.sources.embedded.folder import loading
 from podium.sources.embedded.place import drop
+from read_only import DROP_PRIVILEGES, READ_ONLY, WRITABLE, set_modes
 
 
 @pytest.fixture
@@ -372,13 +373,10 @@ def test_drop_is_refused_while_a_file_is_loaded(folder):
     assert len(podium.EmbeddedIndex.open(folder)) == 4
 
 
-READER = """
-import os, sys, podium
+READER = f"""
+import sys, podium
 podium.EmbeddedIndex.open(sys.argv[2]).search("capital", 10)  # imports everything while this user can still read it
-if os.geteuid() == 0:  # root may write everywhere
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+{DROP_PRIVILEGES}
 index = podium.EmbeddedIndex.open(sys.argv[1])
 print(len(index), len(index.search("capital", 10)), list(index.get(["n"])), flush=True)
 input()
@@ -390,12 +388,6 @@ except podium.SourceError as error:
 """
 
 
-def set_modes(folder: Path, folder_mode: int) -> None:
-    """Set the permissions of a folder and of the folders in it. All files can be read by everyone."""
-    for path in (folder, *folder.rglob("*")):
-        os.chmod(path, folder_mode if path.is_dir() else 0o644)
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="permissions work differently there")
 def test_read_only_folder_can_be_searched(folder):
     """The reader also finds documents that the owner adds while the index is open."""
@@ -404,17 +396,15 @@ def test_read_only_folder_can_be_searched(folder):
         shared = Path(public) / "index"
         owner = podium.EmbeddedIndex.create(shared)
         owner.add(CAPITALS, ids=IDS)
-        # If this process is root, the reader becomes another user. Otherwise this user must not write to the folders.
-        read_only = 0o755 if os.geteuid() == 0 else 0o555
-        set_modes(shared, read_only)
+        set_modes(shared, READ_ONLY)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         reader = subprocess.Popen([sys.executable, "-c", READER, str(shared), str(folder)], text=True, **pipes)
         assert reader.stdout.readline() == "4 2 ['n']\n"
-        set_modes(shared, 0o755)
+        set_modes(shared, WRITABLE)
         owner.add(["plums"], ids=["new"])
-        set_modes(shared, read_only)
+        set_modes(shared, READ_ONLY)
         output, errors = reader.communicate("\n", timeout=120)
-        set_modes(shared, 0o755)
+        set_modes(shared, WRITABLE)
         assert output.startswith("5 1\n"), errors
         assert "cannot be written by this user" in output
 

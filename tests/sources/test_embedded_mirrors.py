@@ -12,17 +12,15 @@ from pathlib import Path
 import pytest
 
 import podium
+from read_only import DROP_PRIVILEGES, READ_ONLY, WRITABLE, set_modes
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="permissions work differently there")
 
-READER = """
-import os, sys, podium
+READER = f"""
+import sys, podium
 
 podium.EmbeddedIndex.open(sys.argv[1]).search("apple", 1)  # imports everything while this user can still read it
-if os.geteuid() == 0:  # root may write everywhere
-    os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
+{DROP_PRIVILEGES}
 index = podium.EmbeddedIndex.open(sys.argv[1])
 print("open", flush=True)
 for line in sys.stdin:
@@ -45,13 +43,9 @@ class Owner:
 
     def add(self, number: int) -> None:
         """Replace the documents of the index, and let all users read its files."""
-        self.set_modes(0o755)
+        set_modes(self.folder, WRITABLE)
         self.index.add([f"apple {number} {i}" for i in range(4)], ids=list("abcd"))
-        self.set_modes(0o755 if os.geteuid() == 0 else 0o555)
-
-    def set_modes(self, folder_mode: int) -> None:
-        for path in (self.folder, *self.folder.rglob("*")):
-            os.chmod(path, folder_mode if path.is_dir() else 0o644)
+        set_modes(self.folder, READ_ONLY)
 
     def reader(self) -> subprocess.Popen[str]:
         reader = subprocess.Popen(
@@ -73,7 +67,7 @@ def owner():
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders cannot be read by other users
         owner = Owner(Path(folder))
         yield owner
-        owner.set_modes(0o755)
+        set_modes(owner.folder, WRITABLE)
 
 
 def searches(reader: subprocess.Popen[str], count: int) -> list[int]:
