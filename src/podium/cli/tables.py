@@ -126,14 +126,16 @@ def print_rows(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     In a narrow terminal, cells are wrapped in all columns except the first. If the longest words of all columns do not fit into
     a line, the last columns are below the first ones.
     """
-    header, *cells = table = [[_plain(str(cell)) for cell in row] for row in (columns, *rows)]
-    min_widths = _widths(table)[:1] + [max(map(_longest_word, column)) for column in list(zip(*table, strict=True))[1:]]
+    header = [_plain(column) for column in columns]
+    cells = [[_plain(str(cell)) for cell in row] for row in rows]
+    first_column, *other_columns = zip(header, *cells, strict=True)
+    min_widths = [max(map(cell_len, first_column)), *(max(map(_longest_word, column)) for column in other_columns)]
     if _line_width() == UNLIMITED:
         _print_aligned(header, cells)
     elif sum(min_widths) + GAP * (len(header) - 1) <= _line_width():
         _print_wrapped(header, cells, min_widths)
     else:
-        _print_below(table)
+        _print_below([header, *cells])
 
 
 def _longest_word(cell: str) -> int:
