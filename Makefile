@@ -26,8 +26,9 @@ check: $(DEV)/installed  ## Run the linter, the format check and the type checke
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 
+# Many tests wait, so there are two processes per core.
 test: $(DEV)/installed  ## Run all tests, including the notebook and the examples in docstrings
-	$(DEV)/bin/pytest -n $$($(DEV)/bin/python -c 'import os; print(2 * (os.cpu_count() or 1))')  # many tests wait
+	$(DEV)/bin/pytest -n $$($(DEV)/bin/python -c 'import os; print(2 * (os.cpu_count() or 1))')
 
 test-clients: $(DEV)/installed tests/clients/javascript/node_modules/installed  ## Test podium serve with the official clients of the APIs that it implements
 	@for list in frameworks newest; do \

@@ -146,8 +146,7 @@ def load_network(spec: Spec, family: Family, architecture: Architecture, variant
         checkpoint.close()
 
 
-# A runtime's packages are imported when it is used, because importing them takes most of the time of a short program. The files
-# must not have changed until all weights have been read, because these are then cached under the hash of the files.
+# A runtime's packages are imported when it is used, because importing them takes most of the time of a short program.
 
 
 def _build_onnx(spec: Spec, checkpoint: Checkpoint, precision: Precision, add_network: Callable[[Graph], Value]) -> Runtime:

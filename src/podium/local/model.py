@@ -98,7 +98,7 @@ class LoadedModel(Generic[Input, Output]):
     - `probe`: an input that is computed while the model is loaded, to check that all shapes fit.
     - `per_token`: whether the network's result has a row per token.
 
-    Raises ModelError, and InvalidInput if the model does not read `max_length` tokens.
+    Raises ModelError, and InvalidInput if `max_length` is more than the model reads.
     """
 
     def __init__(

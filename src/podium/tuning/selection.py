@@ -89,7 +89,7 @@ def folds_of(query_count: int, fold_count: int) -> list[list[int]]:
 
 
 def _exceeds(first: Row, second: Row, standard_errors: float) -> bool:
-    """Whether the mean of `first` is above that of `second` by more than these standard errors of their paired difference.
+    """Whether the mean of `first` is above that of `second` by more than so many standard errors of their paired difference.
 
     Each has the values of a setting, for the same queries in the same order.
     """

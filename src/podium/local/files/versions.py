@@ -34,7 +34,7 @@ class FileVersions:
         return _digest(self._versions)
 
     def check_unchanged(self) -> None:
-        """Raise ModelError if a file has changed."""
+        """Raise ModelError if a file has changed. Call this before weights that were read are cached under `digest`."""
         for path, version in self._versions:
             if _version_at(path) != version:
                 raise _changed(path)
