@@ -105,6 +105,16 @@ def test_output_in_an_input_is_refused_before_anything_is_created(tmp_path, rera
     assert sorted(tmp_path.rglob("*")) == files
 
 
+@pytest.mark.parametrize("name", ["parts/part-*.parquet", "rejected.parquet"], ids=["part", "rejected"])
+def test_file_that_the_job_wrote_is_refused_as_its_input(tmp_path, out, reranker, name):
+    source = write_table(tmp_path / "a.jsonl", [*pairs([2]), {"query": None, "document": "b"}])
+    podium.batch(source, out, reranker=reranker)
+    (written,) = out.glob(name)
+    with pytest.raises(InvalidInput, match="to: the output would be in the input"):
+        podium.batch(written, out, reranker=reranker, restart=True)
+    assert written.exists()
+
+
 def test_output_that_a_glob_does_not_match_can_be_beside_the_inputs(tmp_path, reranker):
     write_table(tmp_path / "a.parquet", pairs([2]))
     for _ in range(2):

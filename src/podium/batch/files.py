@@ -77,15 +77,23 @@ def readable_files(inputs: Iterable[str | os.PathLike[str]], can_read: Callable[
     return files, ignored_count
 
 
-def check_apart(inputs: Iterable[str | os.PathLike[str]], output_files: Iterable[Path]) -> None:
-    """Raise InvalidInput if an input names, or would name, one of the output files of the job."""
-    outputs = [Path(os.path.realpath(file)) for file in output_files]
+def check_apart(inputs: Iterable[str | os.PathLike[str]], rejected: Path, part: Path) -> None:
+    """Raise InvalidInput if an input names, or would name, a file that the job writes: `rejected`, or a part.
+
+    `part` is the path of any part. The others are in the same folder.
+    """
+    outputs = [Path(os.path.realpath(file)) for file in (rejected, part)]
     folders = {folder for output in outputs for folder in output.parents}
     for name in [os.fspath(name) for name in inputs]:
-        if _URL.match(name) or os.path.isfile(name):
+        if _URL.match(name):
             continue
-        pattern = Path(os.path.abspath(name)).parts
-        if Path(os.path.realpath(name)) in folders or any(_matches(output.parts, pattern) for output in outputs):
+        path = Path(os.path.realpath(name))
+        if os.path.isfile(name):
+            names_output = path == outputs[0] or path.parent == outputs[1].parent
+        else:
+            pattern = Path(os.path.abspath(name)).parts
+            names_output = path in folders or any(_matches(output.parts, pattern) for output in outputs)
+        if names_output:
             raise InvalidInput(Argument("to"), f": the output would be in the input {name}; name a folder that is not in it")
 
 

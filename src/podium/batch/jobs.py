@@ -70,7 +70,7 @@ def run_job(
     began = time.perf_counter()
     folder = JobFolder(folder_path, find_output(request.output).ending)
     files, ignored_count = job_files(request)
-    check_apart(request.inputs, [folder.rejected, folder.parts / f"part{folder.ending}"])
+    check_apart(request.inputs, folder.rejected, folder.parts / f"part{folder.ending}")
     # A new job is checked before the folder is created, and before the results of another job are deleted.
     is_new = folder.read_manifest(restart=restart) is None
     new = new_manifest(request, files, reranker, load_options) if is_new else None
