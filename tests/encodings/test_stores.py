@@ -30,6 +30,9 @@ def test_memory_drops_the_least_recently_used_encoding():
     store.get([b"1"])
     store.put({b"4": bytes(100)})
     assert {*store.get([b"1", b"2", b"3", b"4"])} == {b"1", b"3", b"4"}
+    store.put({b"1": bytes(100)})
+    store.put({b"5": bytes(100)})
+    assert {*store.get([b"1", b"3", b"4", b"5"])} == {b"1", b"4", b"5"}
     store.close()
     assert store.get([b"1"]) == {}
 

@@ -41,6 +41,7 @@ class MemoryEncodings:
                 if key in self._encodings:  # The new encoding can differ, if the stored one is damaged.
                     self._bytes -= _size(self._encodings[key])
                 self._encodings[key] = encoding
+                self._encodings.move_to_end(key)
                 self._bytes += _size(encoding)
             while self._encodings and self._bytes > self._max_bytes:
                 _, dropped = self._encodings.popitem(last=False)

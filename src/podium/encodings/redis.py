@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from podium.encodings import Buffer
 from podium.errors import PodiumError
@@ -25,7 +25,7 @@ class ValueStore(Protocol):
     Methods raise PodiumError if Redis is slow or down.
     """
 
-    def get(self, names: Sequence[str]) -> Sequence[Any]:
+    def get(self, names: Sequence[str]) -> Sequence[object]:
         """Return one value for each name, in their order: bytes, or None if the name has no string."""
         ...
 
@@ -92,7 +92,7 @@ def _checksum(encoding: Buffer) -> bytes:
     return zlib.crc32(encoding).to_bytes(CHECKSUM_BYTES, "little")
 
 
-def _encoding(value: Any) -> bytes | None:
+def _encoding(value: object) -> bytes | None:
     """Return the encoding in a value of `ValueStore.get`, None if the value is missing, damaged, or not an encoding."""
     if not isinstance(value, bytes) or len(value) <= CHECKSUM_BYTES:
         return None
