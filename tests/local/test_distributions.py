@@ -157,6 +157,18 @@ def test_package_with_an_invalid_list_of_entry_points_hides_no_other_model(packa
     assert [model.name for model in installed_models()] == ["acme-reranker"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"[podium.models]\na line without a value\nacme-reranker = acme_model:FOLDER\n", b"[podium.models]\nacme-reranker\n"],
+    ids=["another-line", "its-line"],
+)
+def test_model_of_a_package_with_an_invalid_list_of_entry_points_is_an_error(package, tmp_path, content):
+    package(WITH_BERT)
+    (tmp_path / "acme_model-3.dist-info" / "entry_points.txt").write_bytes(content)
+    with pytest.raises(ModelError, match=r"entry_points.txt of the package with the model acme-reranker is damaged"):
+        podium.load("acme-reranker")
+
+
 def test_package_without_a_version_has_no_revision(package, tmp_path):
     package(WITH_BERT)
     (tmp_path / "acme_model-3.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: acme-model\n")

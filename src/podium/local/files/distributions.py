@@ -11,6 +11,7 @@ The version of the package is the model's revision.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from podium.errors import ModelError, ModelNotFound
 from podium.local.files.folder import ModelFiles
 
 if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+    from importlib.metadata import Distribution, EntryPoint
 
 __all__ = ["EXTRAS", "GROUP", "installed", "installed_models"]
 
@@ -31,11 +32,15 @@ EXTRAS = {"podium-multi": "multilingual"}
 def installed(name: str) -> ModelFiles | None:
     """Return the files of the model with this name in an installed package, None if there is no such package.
 
-    Raises ModelNotFound for one of podium's own models, and ModelError if the package does not name a folder.
+    Raises ModelNotFound for one of podium's own models, and ModelError if the package is damaged or does not name a folder.
     """
-    for entry_point in _entry_points():
+    damaged_packages: list[Distribution] = []
+    for entry_point in _entry_points(damaged_packages):
         if entry_point.name == name:
             return _files(entry_point)
+    for package in damaged_packages:
+        if re.search(rf"^\s*{re.escape(name)}\b", _entry_points_text(package), re.MULTILINE):
+            raise ModelError(f"the entry_points.txt of the package with the model {name} is damaged; install the package again")
     if name not in EXTRAS:
         return None
     raise ModelNotFound(
@@ -45,9 +50,9 @@ def installed(name: str) -> ModelFiles | None:
 
 
 def installed_models() -> list[ModelFiles]:
-    """Return the files of all models in installed packages, sorted by name. Packages that do not name a folder are left out."""
+    """Return the files of all models in installed packages, sorted by name. Damaged packages are left out."""
     models: dict[str, ModelFiles] = {}
-    for entry_point in _entry_points():
+    for entry_point in _entry_points([]):
         try:
             models.setdefault(entry_point.name, _files(entry_point))
         except ModelError:
@@ -55,13 +60,27 @@ def installed_models() -> list[ModelFiles]:
     return [models[name] for name in sorted(models)]
 
 
-def _entry_points() -> Iterator[EntryPoint]:
-    """Yield the entry points of all packages, those of the first folder in sys.path first. Damaged packages are left out."""
+def _entry_points(damaged_packages: list[Distribution]) -> Iterator[EntryPoint]:
+    """Yield the entry points of all packages, those of the first folder in sys.path first.
+
+    Packages whose entry points cannot be read are appended to `damaged_packages`.
+    """
     from importlib import metadata  # imported here, because the import takes a hundredth of a second
 
-    for distribution in metadata.distributions():
-        with contextlib.suppress(Exception):  # an invalid line of entry_points.txt can raise anything
-            yield from list(distribution.entry_points.select(group=GROUP))
+    for package in metadata.distributions():
+        try:
+            entry_points = list(package.entry_points.select(group=GROUP))
+        except Exception:  # an invalid line of entry_points.txt can raise anything
+            damaged_packages.append(package)
+            continue
+        yield from entry_points
+
+
+def _entry_points_text(package: Distribution) -> str:
+    """Return the text of a package's entry_points.txt, "" if it cannot be read."""
+    with contextlib.suppress(OSError, UnicodeError):
+        return package.read_text("entry_points.txt") or ""
+    return ""
 
 
 def _files(entry_point: EntryPoint) -> ModelFiles:
