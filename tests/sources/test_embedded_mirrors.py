@@ -42,7 +42,7 @@ class Owner:
         self.add(0)
 
     def add(self, number: int) -> None:
-        """Replace the documents of the index, and let all users read its files."""
+        """Replace the documents of the index."""
         set_modes(self.folder, WRITABLE)
         self.index.add([f"apple {number} {i}" for i in range(4)], ids=list("abcd"))
         set_modes(self.folder, READ_ONLY)
@@ -100,3 +100,20 @@ def test_links_of_a_killed_reader_are_deleted_by_the_next(owner):
             third.stdin.close()
         second.stdin.close()
     assert list(owner.temporary.iterdir()) == []
+
+
+def test_searches_during_commits_succeed(owner):
+    """A commit replaces meta.json, deletes segment files, and adds some that are not linked yet."""
+    with owner.reader() as reader:
+        for number in range(1, 6):
+            print(200, file=reader.stdin, flush=True)
+            for commit in range(10):
+                owner.add(10 * number + commit)
+            assert {int(reader.stdout.readline()) for _ in range(200)} == {4}
+        reader.stdin.close()
+
+
+def test_everyone_who_can_read_the_folder_can_read_all_files_that_searches_need(owner):
+    needed = [path for path in owner.folder.rglob("*") if path.is_file() and path.suffix != ".lock" and path.name[0] != "."]
+    assert {path.name for path in needed} >= {"meta.json"}
+    assert [path for path in needed if path.stat().st_mode & 0o444 != 0o444] == []

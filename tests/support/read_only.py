@@ -18,7 +18,8 @@ WRITABLE = 0o755
 READ_ONLY = 0o755 if hasattr(os, "geteuid") and os.geteuid() == 0 else 0o555
 
 
-def set_modes(folder: Path, folder_mode: int) -> None:
-    """Set the permissions of a folder and of the folders in it. All files can be read by everyone."""
+def set_modes(folder: Path, mode: int) -> None:
+    """Set the permissions of a folder and of the folders in it, not of their files."""
     for path in (folder, *folder.rglob("*")):
-        os.chmod(path, folder_mode if path.is_dir() else 0o644)
+        if path.is_dir():
+            os.chmod(path, mode)

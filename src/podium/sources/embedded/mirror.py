@@ -12,6 +12,7 @@ from pathlib import Path
 __all__ = ["Mirror"]
 
 PREFIX = "podium-index-"
+MANAGED_FILE = ".managed.json"  # tantivy's list of files to delete one day; only their owner can read it
 
 
 class Mirror:
@@ -36,7 +37,7 @@ class Mirror:
             if link.is_symlink() and not link.exists():
                 link.unlink(missing_ok=True)
         for path in self._mirrored.iterdir():
-            if path.suffix != ".lock":
+            if path.suffix != ".lock" and path.name != MANAGED_FILE:
                 with contextlib.suppress(FileExistsError):
                     (self.folder / path.name).symlink_to(path)
 

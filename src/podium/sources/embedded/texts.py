@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from podium.errors import SourceError
 from podium.forks import no_fork
@@ -47,6 +49,8 @@ LANGUAGES = (
 MAX_META_BYTES = 100_000_000
 WRITER_MEMORY = 128_000_000  # bytes
 LOAD_ATTEMPTS = 20
+PERMISSION_CHECKS = 50
+SECONDS_BETWEEN_CHECKS = 0.02
 LONGEST_WORD = 100  # characters; longer words are not indexed
 
 
@@ -82,6 +86,7 @@ class Texts:
             self._analyzer = _analyzer(description.language)
             if self._folder is None or create:
                 self._index = _new_index(self._folder, _schema(len(self._weights), description))
+                self._set_permissions()
             else:
                 self._index = self._open_folder(self._folder)
             self._index.register_tokenizer("podium", self._analyzer)
@@ -153,6 +158,7 @@ class Texts:
             yield Writer(writer, self._path, self._description)
             with tantivy_calls(self._path):
                 writer.commit()
+                self._set_permissions()
         except BaseException:
             with contextlib.suppress(ValueError, OSError), no_fork:  # the error of the rollback would hide the first one
                 writer.rollback()
@@ -161,6 +167,14 @@ class Texts:
             self._write_count += 1
             with typed_errors(self._path):
                 writer.wait_merging_threads()  # This also releases the writer's lock.
+                self._set_permissions()
+
+    def _set_permissions(self) -> None:
+        """Let everyone who can read the folder read meta.json. tantivy replaces it by one that only its owner can read."""
+        if self._folder is not None:
+            file = self._folder / META_FILE
+            readers = self._folder.stat().st_mode & (stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH)
+            os.chmod(file, file.stat().st_mode | readers)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -240,11 +254,20 @@ class Writer:
 
 def _meta(folder: Path) -> bytes:
     """Return the content of meta.json. Raises ValueError if it is too large, because tantivy would load it into memory."""
-    with open_regular_file(folder / META_FILE) as file:
+    with _open_meta(folder / META_FILE) as file:
         content = file.read(MAX_META_BYTES + 1)
     if len(content) > MAX_META_BYTES:
         raise ValueError(f"{META_FILE} is damaged")
     return content
+
+
+def _open_meta(file: Path) -> BinaryIO:
+    """Open meta.json. Wait if a writer of another user has just replaced it and not yet set its permissions."""
+    for _ in range(PERMISSION_CHECKS):
+        with contextlib.suppress(PermissionError):
+            return open_regular_file(file)
+        time.sleep(SECONDS_BETWEEN_CHECKS)
+    return open_regular_file(file)
 
 
 def _close_locks(folder: Path) -> None:
