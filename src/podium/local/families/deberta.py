@@ -39,10 +39,13 @@ class Deberta(Bert):
 
     def __post_init__(self) -> None:
         if not self.relative_attention:
-            raise UnsupportedModel("config.json turns relative_attention off, which podium does not have")
+            raise UnsupportedModel(
+                "config.json turns relative_attention off; podium only runs DeBERTa with it; use another model"
+            )
         if self.conv_kernel_size > 0 and self.conv_kernel_size % 2 == 0:
             raise UnsupportedModel(
-                f"config.json has conv_kernel_size {self.conv_kernel_size}, but podium has convolutions of odd sizes only"
+                f"config.json has conv_kernel_size {self.conv_kernel_size}, but podium only has convolutions of odd sizes; use "
+                "another model"
             )
 
     def embed(self, graph: Graph) -> Value:
@@ -69,7 +72,8 @@ class Deberta(Bert):
     def attend(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
         if graph.hides_segment_1:
             raise UnsupportedModel(
-                "podium does not have DeBERTa's attention with query expansion that is not attended to; use another model"
+                "podium cannot run a DeBERTa model whose tokens do not attend to the [MASK] tokens of an expanded query; use "
+                "another model"
             )
         names = [f"{prefix}attention.self.{name}_proj" for name in ("query", "key", "value")]
         kind = "" if self.share_att_key else "pos_"
@@ -89,7 +93,10 @@ class Deberta(Bert):
         return graph.linear(pooled, "classifier", exact=True)
 
     def _relative(self, graph: Graph, name: str) -> RelativeEmbeddings:
-        """Return the embeddings of relative positions, projected by a layer."""
+        """Return the names and sizes of the embeddings of relative positions, and of the layer `name` that projects them.
+
+        Raises UnsupportedModel if the sizes do not match.
+        """
         has_bias = f"{name}.bias" in graph.checkpoint
         sizes = graph.checked_sizes([name], has_bias)
         shape = graph.checkpoint.shape(RELATIVE)
@@ -121,18 +128,20 @@ class Deberta(Bert):
         return self.position_buckets if self.position_buckets > 0 else self._farthest
 
     def _distance_rows(self) -> Array:
-        """Return the index of the embedding for each distance.
+        """Return the row of the table of relative embeddings for each distance.
 
-        The distances are 1 - max_position_embeddings to max_position_embeddings - 1.
+        Shape (2 * max_position_embeddings - 1,). The distances are -(max_position_embeddings - 1) to
+        max_position_embeddings - 1. A table has 2 * span rows, and distance 0 has row `span`.
         """
         distances = np.arange(1 - self.max_position_embeddings, self.max_position_embeddings)
         rows = self._buckets(distances) if self.position_buckets > 0 else distances
         return np.asarray(np.clip(rows + self._span, 0, 2 * self._span - 1))
 
     def _buckets(self, distances: Array) -> Array:
-        """Return the bucket of each distance. Near distances have a bucket each, far ones share buckets of logarithmic widths.
+        """Return the bucket of each distance, a whole number with the same sign.
 
-        The buckets are computed in float32, as in the reference.
+        With b = position_buckets / 2, distances up to b have buckets of their own. Longer ones, up to the farthest, share the
+        buckets b + 1 to 2 * b - 1, whose widths grow exponentially. As in the reference, they are computed in float32.
         """
         middle = self.position_buckets // 2
         far = np.where(np.abs(distances) < middle, middle - 1, np.abs(distances)).astype(np.float32)
