@@ -27,6 +27,7 @@ __all__ = [
     "aquery_vector",
     "check_embedder",
     "document_vectors",
+    "dot_products",
     "embedder_name",
     "is_same_embedder",
     "probe_vector",
@@ -98,6 +99,17 @@ def is_same_embedder(probe: Any, other: Any) -> bool:
     if probe.shape != other.shape or not (probe.any() and other.any()):
         return probe.shape == other.shape and not probe.any() and not other.any()
     return bool(probe @ other / (np.linalg.norm(probe) * np.linalg.norm(other)) >= MIN_SAME_COSINE)
+
+
+def dot_products(rows: Vectors, vector: Vectors) -> Vectors:
+    """Return the dot product of each row with a vector, shape (rows,). Equal rows have equal products.
+
+    With `rows @ vector` they would not: on some processors, BLAS adds the numbers of the last rows in another order.
+    """
+    import numpy as np
+
+    products: Vectors = np.einsum("ij,j->i", rows, vector)
+    return products
 
 
 def _document_method(embed: Any) -> Any:

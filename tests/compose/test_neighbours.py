@@ -210,3 +210,13 @@ def test_large_vectors_are_normalised():
     """The square of 1e20 is not a float32."""
     rows = np.array([[3e20, 4e20], [0, 0]], np.float32)
     assert _normalized(rows) == pytest.approx(np.array([[0.6, 0.8], [0, 0]]))
+
+
+def test_equal_documents_have_equal_scores():
+    vectors = np.random.default_rng(0).standard_normal((3, 384)).astype(np.float32)
+
+    def embed(texts):
+        return [vectors[["query", "same", "other"].index(text)] for text in texts]
+
+    scorer = Neighbours(scorer_of(*[1.0] * 17, 0.0), embed, weight=0.5, share=0)
+    assert len({*scorer.score("query", [*["same"] * 17, "other"]).values[:17]}) == 1

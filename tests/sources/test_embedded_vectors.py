@@ -159,6 +159,19 @@ def test_graph_finds_each_of_many_close_rows(tmp_path, rows, location):
     assert np.allclose(unit[equal] @ unit[0], unit[exact] @ unit[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("count", [17, 5_001, 5_999])
+@pytest.mark.parametrize("dimensions", [8, 64, 384])
+def test_equal_rows_have_equal_similarities(count, dimensions):
+    """A product of numpy differs in the last bit for the last rows, depending on the processor and the number of rows."""
+    vectors = Vectors(None, dimensions)
+    vectors.append(np.repeat(random_vectors(0, 1, dimensions), count, axis=0))
+    (query,) = random_vectors(1, 1, dimensions)
+    hits = vectors.nearest(query, count)
+    assert [row for row, _ in hits] == list(range(count))
+    assert len({similarity for _, similarity in hits}) == 1
+    assert vectors.nearest_of(np.array([count - 1]), query, 1) == hits[-1:]
+
+
 def test_all_rows_are_results_of_a_graph_with_equal_rows():
     rows = rows_half_equal(SMALL + 1_000)
     vectors = Vectors(None, 8, exact_below=SMALL)

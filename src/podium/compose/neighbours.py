@@ -13,7 +13,15 @@ from podium.compose.normalization import min_max
 from podium.compose.stepwise import CallStep, EitherStep, ScoreStep, Steps, StepwiseScorer
 from podium.compose.wrapped import WrappedScorer
 from podium.documents import has_field, missing_field
-from podium.embedding import adocument_vectors, aquery_vector, check_embedder, document_vectors, embedder_name, query_vector
+from podium.embedding import (
+    adocument_vectors,
+    aquery_vector,
+    check_embedder,
+    document_vectors,
+    dot_products,
+    embedder_name,
+    query_vector,
+)
 from podium.errors import Argument, InvalidInput
 from podium.inputs import check_positive, refuse_unknown_names, without_none
 from podium.options import Option
@@ -172,7 +180,7 @@ class Neighbours(StepwiseScorer, WrappedScorer):
             )
         matrix = _normalized(np.stack([vectors[position] for position in range(len(vectors))]))
         # The moved query does not have length 1, so these are the cosines times a constant, which min_max removes.
-        scaled_cosines = matrix @ self._moved_query(scores, vector_of_query, matrix)
+        scaled_cosines = dot_products(matrix, self._moved_query(scores, vector_of_query, matrix))
         values = fused_values(scores, self.options.weight, "min-max", min_max(scaled_cosines.tolist()))
         for positions in positions_by_tier(scores).values():  # scores of different tiers are those of different models
             averaged = _averaged([values[position] for position in positions], matrix[positions], self.options)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podium.checksums import checksum
+from podium.embedding import dot_products
 from podium.errors import SourceError
 from podium.sources.embedded.graph import Graph, GraphFile, graph_files
 from podium.sources.embedded.row_checksums import DamagedRecord, RowChecksums, RowRange
@@ -151,7 +152,7 @@ class Vectors:
         self._check_dimensions(query)
         if not len(positions):
             return []
-        similarities = self._verified_rows()[positions] @ _unit(np.asarray(query, np.float32)[None])[0]
+        similarities = dot_products(self._verified_rows()[positions], _unit(np.asarray(query, np.float32)[None])[0])
         hits = zip(positions.tolist(), map(float, similarities), strict=True)
         return heapq.nsmallest(count, hits, key=lambda hit: (-hit[1], hit[0]))
 
@@ -233,7 +234,7 @@ def _nearest(rows: Rows, unit: Rows, graph_hits: Positions, graph_row_count: int
 
     positions = np.concatenate([graph_hits, np.arange(graph_row_count, len(rows))])
     # The graph has float16 vectors, so similarities are computed from the rows.
-    similarities = np.concatenate([rows[graph_hits] @ unit, rows[graph_row_count:] @ unit])
+    similarities = np.concatenate([dot_products(rows[graph_hits], unit), dot_products(rows[graph_row_count:], unit)])
     best = _largest(similarities, count)
     hits = zip(positions[best].tolist(), similarities[best].tolist(), strict=True)
     return sorted(hits, key=lambda hit: (-hit[1], hit[0]))
