@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import sqlite3
@@ -17,6 +18,9 @@ from podium.errors import PodiumError
 from podium.types import Scores
 
 ROW = row_with_value(0.5)
+TABLE_OF_AN_EARLIER_VERSION = (
+    "CREATE TABLE scores (key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
+)
 
 
 def test_stored_scores_are_not_computed_again(tmp_path):
@@ -71,10 +75,7 @@ def test_scores_on_a_full_disk_are_an_error_and_stored_ones_remain(tmp_path):
 
 def test_file_of_an_earlier_version_is_read(tmp_path):
     with sqlite3.connect(tmp_path / "old") as file:
-        file.execute(
-            "CREATE TABLE scores (key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) "
-            "WITHOUT ROWID"
-        )
+        file.execute(TABLE_OF_AN_EARLIER_VERSION)
         file.execute("INSERT INTO scores VALUES (?, 0.5, 1.5, 3, 4)", (b"a",))
     file.close()
     store = SqliteScores(tmp_path / "old")
@@ -118,3 +119,33 @@ def test_process_forked_while_scores_are_stored_can_store_scores(tmp_path):
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     assert (process.stdout, process.returncode) == ("0 40\n", 0), process.stderr
+
+
+OPEN_FILES = """
+import sys
+from fakes import row_with_value
+from podium.compose.stores.sqlite import SqliteScores
+
+for line in sys.stdin:
+    store = SqliteScores(line.rstrip())
+    store.put({line.encode(): row_with_value(0.5)})
+    store.close()
+    print("stored", flush=True)
+"""
+
+
+@pytest.mark.parametrize("table", [None, TABLE_OF_AN_EARLIER_VERSION], ids=["new", "earlier-version"])
+def test_processes_can_open_a_file_at_once(tmp_path, table):
+    """The first one creates the table or adds columns, and the others wait for it."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    processes = [subprocess.Popen([sys.executable, "-c", OPEN_FILES], text=True, env=environment, **pipes) for _ in range(4)]
+    for number in range(40):
+        path = tmp_path / f"scores-{number}.db"
+        if table:
+            with contextlib.closing(sqlite3.connect(path)) as file:
+                file.execute(table)
+        for process in processes:
+            print(path, file=process.stdin, flush=True)
+        assert {process.stdout.readline() for process in processes} == {"stored\n"}
+    assert {process.communicate()[1] for process in processes} == {""}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,19 +15,21 @@ from podium.forks import close_before_fork, no_fork, renew_after_fork
 
 __all__ = ["SqliteScores"]
 
-CREATE = (
-    "CREATE TABLE IF NOT EXISTS scores "
-    "(key BLOB PRIMARY KEY, value REAL NOT NULL, raw REAL, tokens INTEGER, dropped INTEGER) WITHOUT ROWID"
-)
-LOCK_SECONDS = 30.0  # how long to wait for another process that is writing
-ADDED_COLUMNS = {  # name → type; they are missing in files of earlier versions of podium
+COLUMNS = {  # name → type
+    "key": "BLOB PRIMARY KEY",
+    "value": "REAL NOT NULL",
+    "raw": "REAL",
+    "tokens": "INTEGER",
+    "dropped": "INTEGER",
     "query_tokens": "INTEGER",
     "query_dropped": "INTEGER",
     "passage_start": "INTEGER",
     "passage_end": "INTEGER",
     "passage_score": "REAL",
 }
-NAMES = ", ".join(("value", "raw", "tokens", "dropped", *ADDED_COLUMNS))
+CREATE = f"CREATE TABLE IF NOT EXISTS scores ({', '.join(map(' '.join, COLUMNS.items()))}) WITHOUT ROWID"
+LOCK_SECONDS = 30.0  # how long to wait for another process that is writing
+NAMES = ", ".join(list(COLUMNS)[1:])
 SELECT = f"SELECT {NAMES} FROM scores WHERE key = ?"  # noqa: S608  the names are constants
 INSERT = f"INSERT OR REPLACE INTO scores (key, {NAMES}) VALUES (?{', ?' * len(Row._fields)})"  # noqa: S608  as above
 
@@ -84,13 +87,40 @@ class SqliteScores:
         """Return a connection to the file, which is created if it is missing."""
         try:
             database = sqlite3.connect(self._absolute_path, timeout=LOCK_SECONDS, check_same_thread=False)
-            with database:
-                database.execute("PRAGMA journal_mode=WAL")
-                database.execute(CREATE)
-                columns = {column[1] for column in database.execute("PRAGMA table_info(scores)")}
-                for name, type_name in ADDED_COLUMNS.items():
-                    if name not in columns:
-                        database.execute(f"ALTER TABLE scores ADD COLUMN {name} {type_name}")
+            try:
+                _use_write_ahead_log(database)
+                if _missing_columns(database):
+                    _create_columns(database)
+            except BaseException:
+                database.close()
+                raise
             return database
         except sqlite3.Error as error:
             raise PodiumError(f"{self.location} cannot store scores ({error}); delete it, or name another file") from error
+
+
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    """Let one process write while others read. Unlike other statements, this one does not wait for other processes itself."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+def _missing_columns(database: sqlite3.Connection) -> set[str]:
+    """Return the columns that the table lacks: all if there is no table, some in files of earlier versions of podium."""
+    return COLUMNS.keys() - {column[1] for column in database.execute("PRAGMA table_info(scores)")}
+
+
+def _create_columns(database: sqlite3.Connection) -> None:
+    """Create the table, or add the columns that it lacks."""
+    with database:
+        database.execute("BEGIN IMMEDIATE")  # Another process may be creating them.
+        database.execute(CREATE)
+        for name in _missing_columns(database):
+            database.execute(f"ALTER TABLE scores ADD COLUMN {name} {COLUMNS[name]}")
