@@ -233,6 +233,15 @@ def test_request_before_a_malformed_request_is_answered(malformed, is_one_read):
         assert statuses(received_until_closed(connection)) == [200, 400]
 
 
+@pytest.mark.parametrize("target", ["http://", "http://[::1/x", "http://a:99999999/"], ids=["no-host", "bracket", "port"])
+@pytest.mark.parametrize("earlier", [b"", http_request(REQUEST)], ids=["alone", "after-a-request"])
+def test_request_with_a_malformed_url_is_400(target, earlier):
+    malformed = f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
+    with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
+        connection.sendall(earlier + malformed)
+        assert statuses(received_until_closed(connection)) == ([200, 400] if earlier else [400])
+
+
 def test_malformed_body_is_400():
     with ServerThread(rerankers=rerankers()) as server, connect(server) as connection:
         connection.sendall(MALFORMED_BODY)

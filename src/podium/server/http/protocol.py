@@ -127,14 +127,15 @@ class Protocol(HttpToolsProtocol):
         if self.upgrade_framing:  # this is the second head of an upgrade
             self.upgrade_framing = b""
             return
-        self._is_head_complete = self._has_progressed = True
+        self._has_progressed = True
         self._set_request_timer(None)  # read_body limits the time of the body
         if len(self.pipeline) >= self.max_pipelined:
             self.transport.abort()
             raise ValueError("too many pipelined requests")  # the parser ends when its callback fails
         if self.parser.should_upgrade():
             self.upgrade_framing = framing_headers(self.headers)
-        super().on_headers_complete()
+        super().on_headers_complete()  # This fails if the URL is malformed. Then `cycle` is still the previous request.
+        self._is_head_complete = True
         self._unanswered[self.cycle] = self._head_size + FIELD_BYTES * len(self.headers)
         self.flow.resume_reading()  # uvicorn pauses after a pipelined request, and would not notice that the client disconnects
 
