@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import podium
 from commands import run_in_process, run_in_subprocess
 from environment import PARITY_MODELS
 
@@ -117,6 +118,30 @@ def test_reader_that_closes_the_pipe_is_not_an_error(text_file):
     script = f'set -o pipefail; "{sys.executable}" -m podium rank "a red fruit" "{text_file}" | head -n 1'
     process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, env=os.environ | {"COLUMNS": "80"})
     assert b"Traceback" not in process.stderr
+
+
+def run_in_bash(command):
+    """Run a command of podium in bash, with its redirections, and return its exit code and what it printed."""
+    script = f'"{sys.executable}" -m podium {command}'
+    process = subprocess.run(["bash", "-c", script], capture_output=True, timeout=60, text=True)
+    return process.returncode, process.stdout, process.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="bash is needed")
+def test_command_does_its_work_without_stdout_and_reports_what_it_cannot_print(text_file, tmp_path):
+    run_in_bash(f'index "{text_file}" --to "{tmp_path}/index" >&-')
+    assert len(podium.EmbeddedIndex.open(tmp_path / "index")) > 0
+    code, _, error = run_in_bash(f'rank "a red fruit" "{text_file}" >&-')
+    assert code == 1
+    assert error.startswith("podium: cannot write: Bad file descriptor; check that stdout is open")
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="bash is needed")
+def test_messages_are_not_written_to_stdout_if_stderr_is_closed(text_file):
+    assert run_in_bash('rank "a red fruit" missing.txt 2>&-') == (2, "", "")
+    code, output, _ = run_in_bash(f'rank "a red fruit" "{text_file}" --jsonl <&- 2>&-')
+    assert (code, output[:1]) == (0, "{")
 
 
 INTERRUPTED = """

@@ -153,6 +153,16 @@ def test_command_needs_an_existing_folder(tmp_path):
     assert "keys.txt cannot be written: No such file or directory; name a file in an existing folder" in err
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_key_that_cannot_be_printed_is_an_error(tmp_path):
+    command = [sys.executable, "-m", "podium", "key", "team", "--file", "keys.txt"]
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(command, cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert process.returncode == 1
+    assert "nobody can use it; delete the line of team from keys.txt" in process.stderr
+    assert len(process.stderr.splitlines()) == 1
+
+
 def test_command_creates_a_key_for_the_server(tmp_path):
     key = create_key(tmp_path, "keys.txt")
     assert Keys(tmp_path / "keys.txt").key_name(f"Bearer {key}") == "team"

@@ -52,8 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _exit_code(arguments: list[str]) -> int:
     """Run a command and return its exit code. An error is printed on stderr."""
-    if sys.stdout is None:  # closed by the shell, as in podium demo >&-
-        return 1
+    _open_closed_streams()
     # The library's warnings, such as one about a missing native core, are not shown. `podium check` shows their reasons.
     logging.getLogger("podium").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=TruncationWarning)  # a ranking's notes say the same
@@ -78,16 +77,38 @@ def _exit_code(arguments: list[str]) -> int:
     except OSError as error:
         _discard_stdout()
         _print_error(
-            f"cannot write: {error.strerror or type(error).__name__}; check the disk's free space and the file's permissions"
+            f"cannot write: {error.strerror or type(error).__name__}; check that stdout is open, the disk's free space and the "
+            "file's permissions"
         )
         return 1
     except PodiumError as error:
         _print_error(error.message(as_option))
+        _flush_stdout()
         return 2 if isinstance(error, InvalidInput | MissingKey | ModelNotFound) else 1
+
+
+def _open_closed_streams() -> None:
+    """Open the streams that the shell closed, as in podium demo >&-. Writing to stdout fails, and stderr is discarded.
+
+    Without this, the next file that is opened would become stdout or stderr. stdin stays None, but its number is taken, too.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w", encoding="utf-8")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
 def _print_error(message: str) -> None:
     print(f"podium: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_stdout()
 
 
 def _discard_stdout() -> None:

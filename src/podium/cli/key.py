@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from podium.errors import PodiumError
+
 __all__ = ["key"]
 
 
@@ -25,4 +27,10 @@ def key(name: str, path: Path) -> None:
     """
     from podium.server.http.keys import add_key
 
-    print(add_key(path, name))
+    new_key = add_key(path, name)
+    try:
+        print(new_key, flush=True)
+    except OSError as error:
+        raise PodiumError(
+            f"the key could not be printed, so nobody can use it; delete the line of {name} from {path}, and create it again"
+        ) from error
