@@ -53,6 +53,7 @@ FAILURES = {
     "FT.SEARCH is a number": (on_search(7), "reply to FT.SEARCH cannot be read"),
     "FT.SEARCH is too short": (on_search([1, "k"]), "reply to FT.SEARCH cannot be read"),
     "score is a word": (on_search([1, "k", "high", []]), "reply to FT.SEARCH cannot be read"),
+    "FT.SEARCH is nested too deeply": (on_search(b"*1\r\n" * 100_000), "sent a reply that is nested too deeply"),
     "score is NaN": (on_search([1, "k", "nan", []]), "reply to FT.SEARCH cannot be read"),
 }
 

@@ -157,6 +157,16 @@ def test_id_that_podium_uses_for_itself_is_refused(document_id):
         index.check({"content": "a"}, document_id, 0)
 
 
+def test_id_with_half_of_a_character_is_refused():
+    with (
+        index_at("redis://127.0.0.1:9") as index,
+        pytest.raises(
+            InvalidInput, match=r"a document cannot have the id 'a\\ud800', which has half of a character; rename it"
+        ),
+    ):
+        index.check({"content": "a"}, "a\ud800", 0)
+
+
 def test_loading_waits_until_the_server_has_scanned_its_keys():
     begun, half = ({"indexing": 1, "percent_indexed": share} for share in ("0.1", "0.5"))
     percentages = []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from podium.errors import InvalidInput, SourceError
-from redisearch import INFO, NAME, answering, ids_of, source_at
+from redisearch import INFO, NAME, answering, embed, ids_of, source_at
 from resp import FakeRedis
 
 PATHS = {"path of redisvl": "$.{}", "path of podium": '$["{}"]'}
@@ -33,6 +34,21 @@ def test_field_named_dollar_in_a_hash_is_a_field(server):
     assert (document["$"], document["content"]) == ('{"content": "replaced"}', "zebra")
     with pytest.raises(InvalidInput, match=r"document 0 has a field named '\$'"):
         index.check({"content": "a", "$": 1}, "a", 0)
+
+
+@pytest.mark.recording("keys-that-are-not-utf-8")
+def test_documents_whose_keys_are_not_utf_8_are_separate_results(server):
+    """Another program wrote them. With replacement characters, both keys would be the same string."""
+    server.load()
+    (vector,) = embed(["zebra"])
+    for byte in (b"\xfe", b"\xff"):
+        fields = {"content": "zebra", "embedding": np.array(vector, np.float32).tobytes()}
+        server.client().hset(f"{NAME}:".encode() + byte, mapping=fields)
+    source = server.source()
+    keys = {rf"{NAME}:\xfe", rf"{NAME}:\xff"}
+    for mode in ("text", "vector", "hybrid"):
+        documents = source.search("zebra", 200, mode=mode)
+        assert {document["source_key"] for document in documents if document["content"] == "zebra"} == keys, mode
 
 
 def test_document_that_was_deleted_during_the_search_is_left_out():

@@ -133,3 +133,12 @@ def test_documents_with_words_that_a_backslash_hides_are_counted(server):
     for document_id, text in zip(ids, texts, strict=True):
         hidden = [word for word in words(text) if document_id not in ids_of(source.search(word, 20))]
         assert bool(hidden) == (text in ESCAPED) == has_escaped_word(text), text
+
+
+@pytest.mark.recording("nul-characters")
+def test_documents_with_a_nul_character_are_counted(server):
+    index = server.load([{"content": "zebra\0giraffe"}, {"content": "giraffe"}], ["a", "b"], embed=None)
+    assert index.notes[0].startswith("1 documents have a NUL character in content, title: ")
+    source = server.source(mode="text", embed=None)
+    assert ids_of(source.search("zebra", 5)) == ["a"]
+    assert ids_of(source.search("giraffe", 5)) == ["b"]

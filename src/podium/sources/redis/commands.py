@@ -89,12 +89,30 @@ def documents_command(options: CommandOptions, keys: Sequence[str]) -> Command:
     names = options.return_fields
     fields = () if names is None else ("RETURN", len(names), *names)
     arguments = (*fields, "LIMIT", 0, len(keys), "DIALECT", 2, "TIMEOUT", options.timeout_ms)
-    return ("FT.SEARCH", options.index, "*", "INKEYS", len(keys), *keys, *arguments)
+    return ("FT.SEARCH", options.index, "*", "INKEYS", len(keys), *map(_key_bytes, keys), *arguments)
 
 
 def keys_command(index: str, keys: Sequence[str]) -> Command:
     """Return the command that finds out which of the keys belong to documents of the index. Its reply has these keys."""
-    return ("FT.SEARCH", index, "*", "INKEYS", len(keys), *keys, "NOCONTENT", "LIMIT", 0, len(keys), "DIALECT", 2)
+    return (
+        "FT.SEARCH",
+        index,
+        "*",
+        "INKEYS",
+        len(keys),
+        *map(_key_bytes, keys),
+        "NOCONTENT",
+        "LIMIT",
+        0,
+        len(keys),
+        "DIALECT",
+        2,
+    )
+
+
+def _key_bytes(key: str) -> bytes:
+    """Return the bytes of a key of `replies.as_key`."""
+    return key.encode("utf-8", "surrogateescape")
 
 
 def _search_command(

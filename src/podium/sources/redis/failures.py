@@ -82,6 +82,7 @@ FAILURES = (
     ),
     Failure("Redis at {address} has indexes in database 0 only: {message}; name no database in the URL", words=("on db != 0",)),
     Failure(TOO_SLOW, words=("timeout",)),
+    Failure("Redis at {address} sent a reply that is nested too deeply; check that it is a Redis", classes=("RecursionError",)),
     Failure(
         "the AsyncSearchIndex of {index!r} belongs to another event loop ({message}); make one in each loop, or use from_url",
         classes=("RuntimeError",),

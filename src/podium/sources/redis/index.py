@@ -103,6 +103,7 @@ class RedisIndex:
         self._failures_before = 0  # how many documents the server could not index before this run
         self._expected_count = 0  # how many documents the index should have
         self._escaped_count = 0  # how many documents have words that a backslash keeps searches from finding
+        self._nul_count = 0  # how many documents have a NUL character
         self._prepared_info: IndexInfo | None = None
         self._description: Description | None = None
 
@@ -173,6 +174,7 @@ class RedisIndex:
             replies_to_del = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
             self._expected_count += replies_to_del.count(0)  # DEL replies 0 for a new document
         self._escaped_count += sum(any(map(has_escaped_word, field_texts)) for field_texts in texts)
+        self._nul_count += sum(any("\0" in text for text in field_texts) for field_texts in texts)
         self._delete_encodings(keys_of_replaced_encodings, records)
 
     def keep(self, documents: Sequence[Any], reranker: Reranker) -> int:
@@ -218,6 +220,11 @@ class RedisIndex:
                 "reads it as an escape, so searches by text do not find these words; replace backslashes in the file, for "
                 "example with spaces, or use an index in a folder"
             )
+        if self._nul_count:
+            self.notes.append(
+                f"{self._nul_count} documents have a NUL character in {', '.join(self._schema.text)}: searches by text do not "
+                "find the words after it; remove it from the file"
+            )
         if policy.startswith("allkeys-"):
             self.notes.append(
                 f"maxmemory-policy is {policy}: when its memory is full, {self.server.address} deletes documents without an "
@@ -235,9 +242,15 @@ class RedisIndex:
         self.server.close()
 
     def _key(self, document_id: str) -> str:
-        """Return the key of a document. Raises InvalidInput if podium uses the key for itself."""
+        """Return the key of a document. Raises InvalidInput if podium uses the key for itself, or if UTF-8 cannot encode it."""
         if is_reserved(document_id):
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
+        try:
+            document_id.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"a document cannot have the id {document_id!a:.80}, which has half of a character; rename it"
+            ) from error
         return self._prefix + document_id
 
     def _encoding_keys(self, keys: Sequence[str]) -> set[bytes]:

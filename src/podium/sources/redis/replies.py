@@ -21,6 +21,7 @@ __all__ = [
     "Field",
     "IndexInfo",
     "RawDocument",
+    "as_key",
     "as_string",
     "decoded",
     "document_fields",
@@ -28,6 +29,7 @@ __all__ = [
     "index_info",
     "index_names",
     "nearest_documents",
+    "readable_key",
     "search_documents",
     "search_keys",
     "similarity",
@@ -171,7 +173,7 @@ def search_documents(reply: Any, *, scored: bool) -> list[RawDocument]:
         scores = values[1::values_per_document] if scored else [None] * len(keys)
         rows = list(zip(keys, scores, values[values_per_document - 1 :: values_per_document], strict=True))
     documents = [
-        RawDocument(as_string(key), None if score is None else _number(score), _mapping(fields))
+        RawDocument(as_key(key), None if score is None else _number(score), _mapping(fields))
         for key, score, fields in rows
         if fields is not None
     ]
@@ -188,8 +190,8 @@ def search_keys(reply: Any) -> list[str]:
     """Return the keys of documents in a reply to FT.SEARCH with NOCONTENT."""
     if isinstance(reply, Mapping):
         _refuse_warnings(_mapping(reply).get("warning", ()))
-        return [as_string(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
-    return [as_string(key) for key in reply[1:]]
+        return [as_key(_mapping(result)["id"]) for result in _mapping(reply)["results"]]
+    return [as_key(key) for key in reply[1:]]
 
 
 @_reply_to("FT.SEARCH")
@@ -216,7 +218,7 @@ def hybrid_documents(reply: Any) -> list[RawDocument]:
     documents = []
     for result in values.get("results", ()):
         fields = _mapping(result)
-        documents.append(RawDocument(as_string(fields.pop("__key")), _number(fields.pop("__score")), fields))
+        documents.append(RawDocument(as_key(fields.pop("__key")), _number(fields.pop("__score")), fields))
     return documents
 
 
@@ -298,6 +300,16 @@ def _mapping(reply: Any) -> dict[str, Any]:
 def as_string(value: Any) -> str:
     """Return a value of a reply as a string. It is bytes unless the client decoded it."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def as_key(value: Any) -> str:
+    """Return a document's key in a reply as a string. Bytes that are not UTF-8 become surrogates, so no two keys are equal."""
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+
+
+def readable_key(key: str) -> str:
+    r"""Return a key of `as_key` as a string that UTF-8 can encode. A byte that is not UTF-8 is written as in Python: \xff."""
+    return key.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _number(value: Any) -> float:

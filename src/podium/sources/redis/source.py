@@ -235,7 +235,7 @@ class RedisSource(HybridSource[RedisRequest]):
     @immediate
     def hit_documents(self, request: RedisRequest, hits: Sequence[Hit]) -> list[tuple[str, dict[str, Any]]]:
         names = self._options.return_fields
-        return [(hit.key, replies.document_fields(hit.fields, request.info, names)) for hit in hits]
+        return [(replies.readable_key(hit.key), replies.document_fields(hit.fields, request.info, names)) for hit in hits]
 
     def _server_fused_hits(self, request: RedisRequest) -> Steps[list[Hit]]:
         """Return the hits of FT.HYBRID. Raises UnknownCommand if the server does not have it."""
