@@ -12,12 +12,14 @@
 #include <nanobind/stl/vector.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -45,6 +47,27 @@ using AnyTable = std::pair<AnyMatrix, std::optional<AnyMatrix>>;  // the rows of
 using RelativeArrays = std::pair<nb::ndarray<const float, nb::ndim<3>, nb::c_contig, nb::device::cpu>, Vector<std::int32_t>>;
 using PackedFloats = nb::ndarray<nb::ndim<3>, nb::c_contig, nb::device::cpu, nb::ro>;
 using PackedInt8 = nb::ndarray<const std::int8_t, nb::ndim<4>, nb::c_contig, nb::device::cpu>;
+
+// Lets other threads run Python code until it goes out of scope.
+//
+// If the interpreter ends meanwhile, Python ends the thread with pthread_exit, which unwinds the stack. As nanobind's functions
+// are noexcept, that would end the process with an error. So the thread sleeps until the process has ended.
+class ReleasedGil {
+  public:
+    ReleasedGil() : state_(PyEval_SaveThread()) {}
+    ReleasedGil(const ReleasedGil&) = delete;
+    ReleasedGil& operator=(const ReleasedGil&) = delete;
+    ~ReleasedGil() {
+        try {
+            PyEval_RestoreThread(state_);
+        } catch (...) {
+            for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+        }
+    }
+
+  private:
+    PyThreadState* state_;
+};
 
 void check(bool condition, const char* message) {
     if (!condition) throw std::invalid_argument(message);
@@ -279,7 +302,7 @@ class PyNetwork {
              const MutableMatrix& result, const std::optional<MutableVector<double>>& seconds) const {
         check(!seconds || seconds->shape(0) == network_.step_names().size(), "seconds must have one number per step");
         const Texts texts = checked_texts(ids, segments, offsets, result);
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         network_.run(texts, result.data(), seconds ? seconds->data() : nullptr);
     }
 
@@ -331,11 +354,11 @@ class PyFlag {
 class PyExecution {
   public:
     bool work(const PyFlag* leave) {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         return execution_->work(leave ? &leave->value() : nullptr);
     }
     void cancel() {
-        const nb::gil_scoped_release released;
+        const ReleasedGil released;
         execution_->cancel();
     }
 
@@ -425,7 +448,7 @@ class PyUnigram {
         }
         Pieces pieces;
         {
-            const nb::gil_scoped_release released;
+            const ReleasedGil released;
             std::vector<Unigram::Path> paths;
             for (const Part& part : parts) {
                 const std::size_t first = pieces.ids.size();
@@ -485,7 +508,7 @@ void py_max_sim(const nb::object& query, const nb::sequence& documents, const Mu
     const Bytes query_bytes(query), document_bytes(documents);
     check(result.shape(0) == document_bytes.count() && result.shape(1) == 1, "result must have one row per document");
     const Kernels& kernels = kernels_named(instruction_set);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     Query prepared(kernels, query_bytes.encoding(0));
     for (std::size_t i = 0; i < document_bytes.count(); ++i) max_sim(prepared, document_bytes.encoding(i), result.data() + i);
 }
@@ -501,7 +524,7 @@ void py_late_features(const nb::object& query, const nb::sequence& documents, co
           "the tables of tokens must have the same size");
     const Lexical lexical{token_idf.data(), token_piece_idf.data(), token_stem.data(), vocabulary, k1, b, average_tokens};
     const Kernels& kernels = kernels_named(instruction_set);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     Query prepared(kernels, query_bytes.encoding(0));
     LateFeatures features(prepared, lexical);
     for (std::size_t i = 0; i < document_bytes.count(); ++i)
@@ -520,7 +543,7 @@ void multiply(const Matrix<float>& x, const PackedFloats& packed, const MutableM
     const Epilogue epilogue{bias_of(bias, outputs), activation_named(activation), residual ? residual->data() : nullptr,
                             outputs};
     const Kernels& kernels = kernels_named(instruction_set);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     if (weights.packed_f32)
         kernels.linear_f32(x.data(), inputs, rows, inputs, weights.packed_f32, outputs, epilogue, y.data(), outputs);
     else
@@ -534,7 +557,7 @@ void multiply_int8(const Matrix<float>& x, const PackedInt8& packed, const Vecto
     const LinearWeights weights = weights_of(packed, scales, sums, inputs, outputs);
     check(y.shape(0) == rows, "x and y must have the same number of rows");
     const Kernels& kernels = kernels_named(instruction_set);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     std::vector<std::uint8_t> values(rows * stride);
     std::vector<float> row_scales(rows);
     std::vector<std::int32_t> zero_points(rows);
@@ -556,7 +579,7 @@ void attend(const Matrix<float>& qkv, const MutableMatrix& y, std::size_t heads,
     check(tokens && first_query <= tokens && queries <= tokens - first_query, "y must not have more rows than qkv");
     check(!(causal && int8), "causal attention has no int8 products");
     const Kernels& kernels = kernels_named(instruction_set);
-    const nb::gil_scoped_release released;
+    const ReleasedGil released;
     const AttentionShape shape{heads, size, scale, window, causal, int8};
     std::vector<float> scratch(kernels.attention_scratch(shape, tokens));
     for (std::size_t head = 0; head < heads; ++head) {

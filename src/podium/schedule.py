@@ -210,8 +210,8 @@ class Workers:
         try:
             if work.has_one_item and not work.helpers and self._begins_alone(work):
                 work.run_items(work.take())
-            else:
-                self._start(work)
+            elif not self._start(work):
+                self._serve()
             work.end.result()
         finally:
             if self._alone is work:
@@ -220,7 +220,9 @@ class Workers:
 
     async def arun(self, work: Work) -> None:
         """Do what `run` does without blocking the event loop. After it is cancelled, no more items begin."""
-        self._start(work)
+        if not self._start(work):
+            work.cancel()
+            raise PodiumError("the program is ending, so no call can begin; let the main thread wait for the event loop")
         try:
             import asyncio  # half of podium's import time, so only for async callers
 
@@ -253,7 +255,11 @@ class Workers:
                 self._alone = work
             return is_idle
 
-    def _start(self, work: Work) -> None:
+    def _start(self, work: Work) -> bool:
+        """Let the workers run the items. Return False if there are none: Python ends them all when the main thread ends.
+
+        Raises PodiumError if these workers were closed.
+        """
         with self._lock:
             self._calls.append(work)
             work.job.tokens_waiting += work.tokens_left
@@ -266,15 +272,11 @@ class Workers:
             try:
                 self._thread_pool.submit(self._serve)
             except RuntimeError:  # The pool is closed. If a worker was started before that, it runs all items.
-                if not started_count:
+                if self._is_closed and not started_count:
                     work.cancel()
-                    raise PodiumError(self._closed_message()) from None
-
-    def _closed_message(self) -> str:
-        if self._is_closed:
-            return "this model was closed during the call; load it again"
-        # Python closes all pools when the main thread ends.
-        return "the program is ending, so no call can begin; let the main thread wait for the threads that rank documents"
+                    raise PodiumError("this model was closed during the call; load it again") from None
+                return started_count > 0
+        return True
 
     def _serve(self) -> None:
         """Run steps of all calls until none are left, then help with those that are running."""
