@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -63,17 +62,28 @@ def test_row_with_an_impossible_passage_is_not_stored(url):
 
 
 @NEEDS_REDIS
-def test_row_of_an_earlier_version_is_read(url):
-    redis.Redis.from_url(url).set(PREFIX + b"old".hex(), struct.pack("<ddii", 0.5, -1.0, 7, 2))
-    expected = row_with_value(0.5)._replace(raw=-1.0, tokens=7, dropped_tokens=2)
-    assert RedisScores(url).get([b"old"]) == {b"old": expected}
-
-
-@NEEDS_REDIS
-@pytest.mark.parametrize("value", [b"", b"short", b"\xff" * 24, b"\xff" * 32], ids=["empty", "short", "old NaN", "NaN"])
-def test_value_that_is_not_a_row_is_ignored(url, value):
-    redis.Redis.from_url(url).set(PREFIX + b"foreign".hex(), value)
-    assert RedisScores(url).get([b"foreign"]) == {}
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda values: [b"", values[1]],
+        lambda values: [b"short", values[1]],
+        lambda values: [b"\xff" * len(values[0]), values[1]],
+        lambda values: [values[0][:-1], values[1]],
+        lambda values: [values[0] + b"\0" * 16, values[1]],  # as long as a row with a passage
+        lambda values: [bytes([values[0][0] ^ 1]) + values[0][1:], values[1]],
+        lambda values: [values[1], values[1]],
+    ],
+    ids=["empty", "short", "foreign", "cut", "longer", "flipped-bit", "of-another-key"],
+)
+def test_value_that_is_not_the_row_of_its_key_is_ignored(url, damage):
+    store = RedisScores(url)
+    rows = {b"a": row_with_value(0.25), b"b": row_with_value(0.75)}
+    store.put(rows)
+    client = redis.Redis.from_url(url)
+    names = [PREFIX + key.hex() for key in rows]
+    client.mset(dict(zip(names, damage(client.mget(names)), strict=True)))
+    assert store.get([b"a", b"b"]) == {b"b": rows[b"b"]}
+    store.close()
 
 
 @NEEDS_REDIS

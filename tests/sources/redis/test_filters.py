@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from redisvl.query.filter import Tag
 
 from podium.errors import InvalidInput
 from podium.sources.redis.filters import checked_filter, missing_field
 from podium.sources.redis.replies import NO_INFO, Field
+from redisearch import ids_of
 
 KINDS = {"year": "NUMERIC", "kind": "TAG", "b-c": "TAG", "content": "TEXT", "title": "TEXT"}
 INDEX = replace(NO_INFO, fields={name: Field(name, name, kind) for name, kind in KINDS.items()})
@@ -44,3 +46,18 @@ def test_prefix_of_one_character_is_refused(value):
 @pytest.mark.parametrize("value", ["@k:{bo*}", r"@k:{b\*}", "@k:{b}", "@k:{a | bo*}", '@t:"b*"', "@k:{*b*}"])
 def test_other_tags_are_not_refused(value):
     assert checked_filter(value) == value
+
+
+TAGS = ["a b", "a`b", "a\nb", "a\tb", "a\rb", "_", "__", "a_b", "a|b", "a{b}", "a\\b", 'a"b']
+
+
+@pytest.mark.recording("tags")
+def test_expression_of_redisvl_finds_each_tag(server):
+    """redisvl puts no backslash before a backtick and white space, which RediSearch would read as separators."""
+    ids = [f"t{i}" for i in range(len(TAGS))]
+    server.load([{"content": "apple", "kind": tag} for tag in TAGS], ids, embed=None)
+    source = server.source(mode="text", embed=None)
+    results = {tag: ids_of(source.search("apple", 20, filter=Tag("kind") == tag)) for tag in TAGS}
+    assert results == {tag: [document_id] for tag, document_id in zip(TAGS, ids, strict=True)}
+    either = ids_of(source.search("apple", 20, filter=Tag("kind") == ["a`b", "_"]))
+    assert sorted(either) == ["t1", "t5"]

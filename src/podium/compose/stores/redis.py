@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,14 +13,15 @@ from podium.redis_values import RedisValues, without_login
 
 __all__ = ["RedisScores"]
 
-PREFIX = "podium:score:1:"  # 1 is the version of the layout below
+PREFIX = "podium:score:2:"  # 2 is the version of the layout below
 # A stored value has the fields of a Row in their order: value and raw, the numbers of tokens, and then, only if the row has a
 # passage, its start, end and score. A `raw` that is None is stored as NaN, and a number of tokens that is None as UNKNOWN.
+# At its end is a checksum of the key and these fields.
 LAYOUT = struct.Struct("<ddiiii")
 LAYOUT_WITH_PASSAGE = struct.Struct("<ddiiiiiid")
-LAYOUT_WITHOUT_QUERY = struct.Struct("<ddii")  # earlier versions of podium stored no query tokens
+CHECKSUM = struct.Struct("<I")
 UNKNOWN = -1
-LAYOUTS = {layout.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE, LAYOUT_WITHOUT_QUERY)}  # number of bytes → layout
+LAYOUTS = {layout.size + CHECKSUM.size: layout for layout in (LAYOUT, LAYOUT_WITH_PASSAGE)}  # number of bytes → layout
 EXPIRY_SECONDS = 7 * 86_400  # scores expire, because a hosted model may change under the same name
 
 
@@ -35,10 +37,10 @@ class RedisScores:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         values = self._values.get([PREFIX + key.hex() for key in keys])
-        return {key: row for key, value in zip(keys, values, strict=True) if (row := _decoded(value)) is not None}
+        return {key: row for key, value in zip(keys, values, strict=True) if (row := _decoded(key, value)) is not None}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
-        values = {PREFIX + key.hex(): _encoded(row) for key, row in rows.items() if _fits_layout(row)}
+        values = {PREFIX + key.hex(): _encoded(key, row) for key, row in rows.items() if _fits_layout(row)}
         self._values.set(values, expiry_seconds=EXPIRY_SECONDS)
 
     def close(self) -> None:
@@ -55,24 +57,26 @@ def _counts(row: Row) -> tuple[int | None, ...]:
     return (row.tokens, row.dropped_tokens, row.query_tokens, row.query_dropped_tokens)
 
 
-def _encoded(row: Row) -> bytes:
+def _encoded(key: bytes, row: Row) -> bytes:
     raw = math.nan if row.raw is None else row.raw
     counts = [UNKNOWN if count is None else count for count in _counts(row)]
     if row.passage_start is None:
-        return LAYOUT.pack(row.value, raw, *counts)
-    return LAYOUT_WITH_PASSAGE.pack(row.value, raw, *counts, row.passage_start, row.passage_end, row.passage_score)
+        fields = LAYOUT.pack(row.value, raw, *counts)
+    else:
+        fields = LAYOUT_WITH_PASSAGE.pack(row.value, raw, *counts, row.passage_start, row.passage_end, row.passage_score)
+    return fields + _checksum(key, fields)
 
 
-def _decoded(content: Any) -> Row | None:
-    """Return the row that was stored as `content`, None if nothing was stored or it is not a valid row."""
+def _decoded(key: bytes, content: Any) -> Row | None:
+    """Return the row that was stored as `content`, None if nothing was stored, or if it is damaged or of another program."""
     layout = LAYOUTS.get(len(content)) if isinstance(content, bytes) else None
-    if layout is None:
+    if layout is None or content[layout.size :] != _checksum(key, content[: layout.size]):
         return None
-    value, raw, *others = layout.unpack(content)
-    if layout is LAYOUT_WITHOUT_QUERY:
-        others += [UNKNOWN, UNKNOWN]
+    value, raw, *others = layout.unpack_from(content)
     counts, passage = others[:4], others[4:]
-    if not math.isfinite(value) or math.isinf(raw) or not all(map(math.isfinite, passage)):
-        return None
     known_raw = None if math.isnan(raw) else raw
     return Row(value, known_raw, *(None if count < 0 else count for count in counts), *passage)
+
+
+def _checksum(key: bytes, fields: bytes) -> bytes:
+    return CHECKSUM.pack(zlib.crc32(key + fields))

@@ -17,8 +17,10 @@ __all__ = ["checked_filter", "missing_field"]
 
 # The values in a filter: quoted strings, and text between { and }. They are removed before the names of fields are looked for,
 # because an @ in a value does not begin a name.
-VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})')
-TAGS = re.compile(r"(?<=\{)(?:\\.|[^}\\])*(?=\})")
+VALUES = re.compile(r'"(?:\\.|[^"\\])*"|(?<=\{)(?:\\.|[^}\\])*(?=\})', re.DOTALL)
+TAGS = re.compile(r"(?<=\{)(?:\\.|[^}\\])*(?=\})", re.DOTALL)
+# An escaped character, or one that redisvl leaves as it is in a tag, although RediSearch does not read it as a part of the tag.
+ESCAPED_OR_UNESCAPED = re.compile(r"\\.|([`_\t\n\v\f\r])", re.DOTALL)
 ONE_CHARACTER_PREFIX = re.compile(r"(?:^|(?<!\\)\|)\s*(?:\\.|[^\s|\\*])\*\s*(?:\||$)")
 FIELD_NAME_PATTERN = r"(?:\\.|\w)+"
 # Group 1 is "a", or "a | b" for several fields. Group 2 is the operator after the names, if there is one.
@@ -41,6 +43,8 @@ def checked_filter(value: Any) -> str | None:
     text = filter_text(value)
     if text is None:
         return None
+    if not isinstance(value, str):
+        text = TAGS.sub(_with_escapes, text)
     if not any(_clauses(text)):
         raise InvalidInput(
             f"the filter {text[:80]!r} names no field, so Redis would search for it as words; write @field:[low high] "
@@ -77,6 +81,11 @@ def missing_field(
             usual_kinds = " or ".join(kinds[:2])  # the two most common kinds
             return f"a {usual_kinds} field {name!r}, which the filter compares with {compared_with}"
     return None
+
+
+def _with_escapes(tags: re.Match[str]) -> str:
+    """Return the tags of an expression of redisvl with a backslash before the characters that need one."""
+    return ESCAPED_OR_UNESCAPED.sub(lambda match: f"\\{match[1]}" if match[1] else match[0], tags[0])
 
 
 def _clauses(filter_string: str) -> Iterator[tuple[str, str]]:
