@@ -369,6 +369,18 @@ def test_documents_that_cost_too_much_are_not_scored():
     assert ranking.reasons == ("the budget of 0.005 US dollars was used up after 200 of 250 documents",)
 
 
+def test_scores_from_a_cache_cost_nothing():
+    with Loopback(cohere) as api, podium.load("cohere:rerank-v3.5", api_key="k", base_url=api.url) as hosted:
+        reranker = podium.Reranker(CachedScorer(hosted.scorer, MemoryStore()))
+        documents = [f"document {index}" for index in range(250)]
+        reranker.rerank("q", documents[:150])
+        requests_before = len(api.requests)
+        ranking = reranker.rerank("q", documents, max_cost=0.003, price="2/ksearches")
+        assert [len(request.json["documents"]) for request in api.requests[requests_before:]] == [50]
+    assert scored_documents(ranking) == set(documents[:200])
+    assert ranking.usage.estimated_cost == pytest.approx(0.002)
+
+
 def test_cost_of_a_model_without_a_price_is_an_error(mini):
     with pytest.raises(InvalidInput, match=r"max_cost needs the price of the model.*price='0.05/Mtokens'"):
         mini.rerank("q", DOCUMENTS, max_cost=1.0)

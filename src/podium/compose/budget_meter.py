@@ -56,7 +56,10 @@ class Part(NamedTuple):
 
     @property
     def searches(self) -> float:
-        return self.scores.billed.get("search_units", search_count(self.texts)) if self.texts else 0
+        """The number of searches that were billed. If the scorer does not report it, this is an estimate."""
+        if self.scores.remembered == len(self.texts):  # from a cache, for nothing
+            return 0
+        return self.scores.billed.get("search_units", search_count(self.texts))
 
     def cost(self, price: Price) -> float:
         return price.cost(self.tokens, self.searches)
