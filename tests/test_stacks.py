@@ -10,7 +10,7 @@ import pytest
 
 import podium
 from commands import run_in_process
-from environment import ROOT
+from environment import PARITY_MODELS, ROOT
 from fakes import WordOverlap
 from podium.compose.budget import Budget
 from podium.compose.cached import CachedScorer
@@ -91,6 +91,15 @@ def test_relative_paths_start_at_the_file(write, tmp_path):
     with podium.load(write(NESTED)) as reranker:
         reranker.rerank("a red fruit", DOCUMENTS)
     assert (tmp_path / "scores.sqlite").exists()
+
+
+def test_relative_path_of_an_embedder_starts_at_the_file(write, tmp_path, monkeypatch):
+    shutil.copytree(PARITY_MODELS / "embedders" / "bert-mean", tmp_path / "embedder")
+    path = write('[reranker]\nuse = "Neighbours"\nembed = "./embedder"\nscorer = "podium-mini"\n')
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with podium.load(path) as reranker:
+        assert len(reranker.rerank("a red fruit", DOCUMENTS)) == len(DOCUMENTS)
 
 
 @pytest.mark.parametrize("name", ["./podium-mini", "./cohere:x", "./org/model"])

@@ -172,6 +172,8 @@ def stack_of(file: TomlFile, components: Sequence[Component] = COMPONENTS) -> St
         source = reader.table(file.table["source"], ("source",))
         source_options = reader.options(source, ("source",), (PLACE_OPTION, *SOURCE_OPTIONS), required=("place",))
         options["place"] = _resolved(file, source_options.pop("place"))
+        if "embed" in source_options:
+            source_options["embed"] = _model_name(file, source_options["embed"])
         options["source"] = SourceOptions(**source_options)
     return Stack(file, root, **options)
 
@@ -232,9 +234,7 @@ class _Reader:
     def _model(self, table: Mapping[str, Any], path: KeyPath) -> _Node:
         name = table[MODEL_KEY]
         with _located(self.file, (*path, MODEL_KEY)):
-            is_relative = isinstance(name, str) and name.startswith(("./", "../"))
-            # The path is absolute, because without its "./" it could be the name of a model on the hub.
-            model = os.path.abspath(_resolved(self.file, name)) if is_relative else name
+            model = _model_name(self.file, name)
             is_hosted = provider_of(model) is not None
             check_name(model)
         rows, foreign = (HOSTED_OPTIONS, LOCAL_OPTIONS) if is_hosted else (LOCAL_OPTIONS, HOSTED_OPTIONS)
@@ -253,9 +253,10 @@ class _Reader:
         keys = (COMPONENT_KEY, *component.scorers, *component.scorer_lists)
         required = (*component.scorers, *component.scorer_lists, *component.required)
         options = self.options(table, path, component.options, extra=keys, required=required)
-        for option in component.files:
-            if option in options:
-                options[option] = _resolved(self.file, options[option])
+        for resolve, names in ((_resolved, component.files), (_model_name, component.embedders)):
+            for option in names:
+                if option in options:
+                    options[option] = resolve(self.file, options[option])
         scorers: dict[str, _Node | list[_Node]] = {key: self.node(table[key], (*path, key)) for key in component.scorers}
         for key in component.scorer_lists:
             if not isinstance(table[key], list) or not table[key]:
@@ -286,6 +287,15 @@ def _as_key(argument: Argument) -> str:
 def _resolved(file: TomlFile, location: str) -> str:
     """Return a URL as it is, and a path so that a relative one starts at the folder of the file."""
     return location if "://" in location else str(file.path.parent / location)
+
+
+def _model_name(file: TomlFile, name: Any) -> Any:
+    """Return the path of a folder (./ or ../), which starts at the folder of the file, as an absolute one; others as they are.
+
+    It is absolute, because without its "./" it could be the name of a model on the hub.
+    """
+    is_path = isinstance(name, str) and name.startswith(("./", "../"))
+    return os.path.abspath(_resolved(file, name)) if is_path else name
 
 
 def model_scorer(name: str, options: Mapping[str, Any], threads: int | None = None) -> BaseScorer:

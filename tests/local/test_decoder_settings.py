@@ -30,6 +30,7 @@ FOLDER = PARITY_MODELS / "decoders"
         pytest.param(Llama, {"rope_parameters": {"rope_type": "dynamic"}}, "'dynamic'", id="dynamic"),
         pytest.param(Llama, {"rope_scaling": {"rope_type": "llama3", "factor": 8.0}}, "without", id="llama3-incomplete"),
         pytest.param(Llama, {"partial_rotary_factor": 0.5}, "a part of each head", id="partial"),
+        pytest.param(Llama, {"rope_parameters": {"full_attention": {}}}, "different layers", id="by-layer"),
         pytest.param(Qwen3, {"rope_parameters": {"partial_rotary_factor": 0.5}}, "a part of each head", id="partial-new"),
         pytest.param(Gemma, {"use_bidirectional_attention": True}, "bidirectional", id="bidirectional-gemma"),
         pytest.param(BidirectionalLlama, {"temperature": 0.5}, "temperature", id="temperature"),
@@ -70,6 +71,8 @@ def test_text_is_not_longer_than_a_sliding_window(architecture, settings, positi
 def test_null_means_the_default():
     config = dict.fromkeys(["head_dim", "num_key_value_heads", "rope_scaling", "rope_theta", "hidden_act", "sliding_window"])
     assert Llama.from_json(REQUIRED | config) == Llama.from_json(REQUIRED)
+    rope = {"rope_type": "default", "rope_theta": None, "partial_rotary_factor": None}
+    assert Llama.from_json(REQUIRED | {"rope_parameters": rope}).rope_theta == 10_000
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import statistics
@@ -43,7 +44,8 @@ class Tuned:
     """The result of tuning.
 
     - `settings`, `means`: the compared settings, first the plain reranker, and the mean metric of each over all queries.
-    - `selection`: which of them is selected.
+    - `selection`: which setting is preferred, because its mean is the highest or nearly so, and which one is selected: the
+      preferred one if its gain is significant, otherwise the plain reranker.
     - `plain_seconds`, `preferred_seconds`: the median times in which the plain and the preferred setting rerank a query.
     """
 
@@ -87,10 +89,11 @@ def tune(
     - `candidates`: the maximum number of candidates that are reranked.
     - `folds`: the number of folds of the queries for the estimate.
     - `embed`: the embedder for Neighbours. If None, Neighbours is not tried.
-    - `store`: scores of earlier runs. New scores are added.
+    - `store`: scores of earlier calls. New scores are added.
 
-    Each model scores each text of a query once in each precision. Raises InvalidInput if there are too few queries, and the
-    errors of the models.
+    A model scores a text of a query once in each precision, with and without passages, if a setting needs the scores. For the
+    time, the plain and the preferred setting score up to 22 queries again. Raises InvalidInput if there are too few queries,
+    and the errors of the models.
     """
     query_count = len(collection.queries)
     if query_count < MIN_QUERIES:
@@ -103,7 +106,7 @@ def tune(
             workbench.embedder(embed)  # an embedder that cannot be loaded is an error before texts are scored
         space = _space(workbench, models, candidates, embed, open_bar)
         settings = grid(space)
-        _score_bases(workbench, settings, open_bar)
+        _score_models(workbench, settings, open_bar)
         rows = []
         with open_bar(len(settings), "comparing settings") as advance:
             for setting in settings:
@@ -111,8 +114,8 @@ def tune(
                 advance(1)
     values = np.array(rows, np.float64)
     result = selection(values, lambda index: settings[index].complexity, folds_of(query_count, folds))
-    timed_settings = [settings[index] for index in sorted({0, result.preferred_index})]  # one if the plain one is preferred
-    seconds = _seconds_per_query(timed_settings, workbench)
+    timed_settings = [settings[index] for index in sorted({0, result.preferred_index})]  # one setting if the plain is preferred
+    seconds = _seconds_per_query(timed_settings, workbench)  # it only reads texts of the workbench, and loads other models
     return Tuned(
         metric=metric,
         query_count=query_count,
@@ -153,19 +156,20 @@ def _other_precisions(model: str, scorer: BaseScorer) -> tuple[str, ...]:
     return tuple(precision for precision in ("int8", "float32") if precision != scorer.precision)
 
 
-def _score_bases(workbench: Workbench, settings: Sequence[Setting], open_bar: Bar) -> None:
+def _score_models(workbench: Workbench, settings: Sequence[Setting], open_bar: Bar) -> None:
     """Score all candidates with each model, in each precision, with and without passages, if a setting needs the scores.
 
-    Then the settings are compared without computing scores again.
+    Then the settings are compared without computing scores again. Those that use fewer candidates, fuse scores or use
+    Neighbours need the same scores. So do cascades, whose two models also occur alone.
     """
-    bases = dict.fromkeys(
+    alone = dict.fromkeys(
         Setting(model=setting.model, precision=setting.precision, passages=setting.passages, candidates=settings[0].candidates)
         for setting in settings
         if setting.cheap is None
     )
-    for base in bases:
-        with open_bar(workbench.pair_count, f"scoring with {base}") as advance:
-            workbench.scores(base, advance)
+    for setting in alone:
+        with open_bar(workbench.pair_count, f"scoring with {setting}") as advance:
+            workbench.scores(setting, advance)
 
 
 def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> list[float]:
@@ -173,27 +177,29 @@ def _seconds_per_query(settings: Sequence[Setting], workbench: Workbench) -> lis
 
     The settings take turns, so that other programs on this machine slow down all of them alike.
     """
-    scorers = [setting_stack(setting).scorer() for setting in settings]
     seconds: list[list[float]] = [[] for _ in settings]
     rounds = zip(*(workbench.queries_with_texts(setting) for setting in settings), strict=True)
-    for queries_with_texts in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
-        for scorer, (query, texts), times in zip(scorers, queries_with_texts, seconds, strict=True):
-            began = time.perf_counter()
-            scorer.score(query, texts)
-            times.append(time.perf_counter() - began)
-    for scorer in scorers:
-        scorer.close()
+    with contextlib.ExitStack() as open_scorers:
+        scorers = []
+        for setting in settings:
+            scorers.append(setting_stack(setting).scorer())
+            open_scorers.callback(scorers[-1].close)
+        for queries_with_texts in itertools.islice(rounds, TIMED_QUERIES + WARM_UP_QUERIES):
+            for scorer, (query, texts), times in zip(scorers, queries_with_texts, seconds, strict=True):
+                began = time.perf_counter()
+                scorer.score(query, texts)
+                times.append(time.perf_counter() - began)
     return [statistics.median(times[WARM_UP_QUERIES:] or times or [0.0]) for times in seconds]
 
 
 def _relative_to(folder: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """Return a table in which the paths of models, which begin with a dot, start at a folder."""
+    """Return a table whose relative paths of models and embedders, such as ./model, are relative to `folder`."""
     moved: dict[str, Any] = {}
     for name, value in table.items():
         if isinstance(value, dict):
             moved[name] = _relative_to(folder, value)
-        elif name == "model" and value.startswith(("./", "../")):
-            path = os.path.relpath(value, folder)
+        elif name in ("model", "embed") and value.startswith(("./", "../")):
+            path = Path(os.path.relpath(value, folder)).as_posix()
             moved[name] = path if path.startswith("../") else f"./{path}"
         else:
             moved[name] = value

@@ -140,7 +140,7 @@ def test_classifier_without_a_prompt_is_refused(model_copy):
 def test_compared_ids_must_be_ids(model_copy, ids):
     folder = model_copy("logit-score")
     edit_json(folder / "1_LogitScore" / "config.json", **ids)
-    with pytest.raises(UnsupportedModel, match="has no true_token_id, or one that is not an id"):
+    with pytest.raises(UnsupportedModel, match="has no true_token_id, or a token id that is not a whole number"):
         read_spec(folder)
 
 

@@ -157,11 +157,11 @@ def test_id_that_podium_uses_for_itself_is_refused(document_id):
         index.check({"content": "a"}, document_id, 0)
 
 
-def test_id_with_half_of_a_character_is_refused():
+def test_id_with_an_unpaired_surrogate_is_refused():
     with (
         index_at("redis://127.0.0.1:9") as index,
         pytest.raises(
-            InvalidInput, match=r"a document cannot have the id 'a\\ud800', which has half of a character; rename it"
+            InvalidInput, match=r"a document cannot have the id 'a\\ud800', which has an unpaired surrogate; rename it"
         ),
     ):
         index.check({"content": "a"}, "a\ud800", 0)
@@ -179,6 +179,40 @@ def test_loading_waits_until_the_server_has_scanned_its_keys():
     assert percentages == [10, 40]
 
 
+def test_index_that_was_created_with_another_prefix_meanwhile_is_refused():
+    created = INFO | {"index_definition": {"key_type": "HASH", "prefixes": ["elsewhere:"]}}
+    with (
+        FakeRedis(answering({"FT.INFO": Turns([Exception("no such index"), created])})) as fake,
+        index_at(fake.url, embed=embed) as index,
+        pytest.raises(SourceError, match=r"another process has just created index .* with other keys; run this again"),
+    ):
+        index.prepare(1)
+
+
+def test_index_that_is_dropped_during_the_scan_is_an_error():
+    replies = Turns([INFO, INFO | {"indexing": 1, "percent_indexed": "0.1"}, Exception("no such index")])
+    with (
+        FakeRedis(answering({"FT.INFO": replies})) as fake,
+        index_at(fake.url, embed=embed) as index,
+        pytest.raises(SourceError, match="was dropped meanwhile; index the file again"),
+    ):
+        index.prepare(1)
+
+
+@pytest.mark.recording("unchanged-zero-vectors")
+def test_documents_whose_vector_is_zero_are_unchanged(server):
+    """Such a vector is not stored."""
+
+    def zero_for_b(texts):
+        return [[0.0] * 4 if text == "b" else [1.0] * 4 for text in texts]
+
+    index = server.index(embed=zero_for_b)
+    index.prepare(2)
+    documents = [{"content": "a"}, {"content": "b"}]
+    index.add(documents, ["a", "b"])
+    assert index.unchanged(documents, ["a", "b"]) == {"a", "b"}
+
+
 def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
     redis_server = LoadingServer()
     with FakeRedis(redis_server) as fake, index_at(fake.url) as index:
@@ -190,7 +224,7 @@ def test_large_documents_are_written_in_transactions_of_about_a_megabyte():
 
 
 def test_documents_cannot_be_added_before_prepare():
-    with index_at("redis://127.0.0.1:9") as index, pytest.raises(InvalidInput, match=r"call prepare\(\) before add\(\)"):
+    with index_at("redis://127.0.0.1:9") as index, pytest.raises(InvalidInput, match=r"call prepare\(\) first"):
         index.add([{"content": "a"}], ["a"])
 
 

@@ -12,8 +12,9 @@ sentence-transformers 6.2 is the reference for chat templates. podium differs fr
 
 - Special tokens in a query, a document or an instruction are tokenised as text.
 - If a prompt is too long, sentence-transformers cuts off the end of the prompt and then overwrites the last tokens with the end
-  of the template. podium cuts off the last tokens of the document. The result is the same if no token joins the two.
-- A template that does not render both roles is refused, also for a model that sentence-transformers reads with "yes" and "no".
+  of the template. podium cuts off the last tokens of the document. The result is the same unless one token has characters of
+  both the document and the text after it.
+- A template that does not render both roles is not used. sentence-transformers compares the tokens "yes" and "no" after it.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ class DecoderSpec(Spec):
     """A language model as its folder describes it.
 
     - `prompt`: the model's prompt.
-    - `output_rows`: the ids of the compared tokens: (true,) or (true, false). () for a classifier.
+    - `output_rows`: the rows of the output matrix that are computed, which are the ids of the compared tokens: (true,) or
+      (true, false). () if the score is that of a classifier or a Dense.
     - `position_count`: the most tokens that the model can read.
-    - `shares_prefix`: whether tokens do not depend on those after them, so that equal beginnings of prompts are computed once.
+    - `shares_prefix`: whether equal beginnings of prompts are computed once, because no token attends to those after it.
     """
 
     prompt: Prompt
@@ -91,7 +93,7 @@ def read_decoder_spec(
     """
     folder = files.folder
     prompt_family = _prompt_family(files, prompt_families)
-    if prompt_family is None:  # A prompt family replaces the Python code that its models have, so this code is not needed.
+    if prompt_family is None:  # Otherwise, podium replaces the Python code that some of its models have.
         check_config(folder)
     modules = read_modules(folder)
     _check_modules(folder, modules)
@@ -99,7 +101,7 @@ def read_decoder_spec(
     if spec.family is None or spec.architecture is None:
         raise UnsupportedModel(f"{folder} is a language model as an ONNX file; use a revision with model.safetensors")
     position_count = int(spec.config["max_position_embeddings"]) - spec.architecture.reserved_positions
-    layout = _layout(spec, modules, prompt_family)
+    layout = _layout(spec, modules, prompt_family, prompt_families)
     inherited: dict[str, Any] = {field.name: getattr(spec, field.name) for field in fields(Spec)}
     inherited["activation"] = layout.activation
     inherited["max_length"] = min(layout.max_length, position_count)
@@ -122,26 +124,29 @@ class _Layout:
     max_length: int
 
 
-def _layout(spec: Spec, modules: Sequence[Module], prompt_family: PromptFamily | None) -> _Layout:
-    """Return the layout of a model: modules of sentence-transformers, a classifier, or an original repository.
+def _layout(
+    spec: Spec, modules: Sequence[Module], prompt_family: PromptFamily | None, prompt_families: Sequence[PromptFamily]
+) -> _Layout:
+    """Return the layout of a model.
 
-    Raises UnsupportedModel for an original repository without a prompt family.
+    The model has modules of sentence-transformers, or a classifier, or it is a causal language model as its authors published
+    it. Raises UnsupportedModel for the last kind without a prompt family.
     """
-    setting = activation_setting(spec.folder, spec.config, is_modular=bool(modules))
+    configured_activation = activation_setting(spec.folder, spec.config, is_modular=bool(modules))
     if len(modules) <= 1 and _is_causal(spec.config):
         if prompt_family is None:
-            raise _unknown_prompt(spec)
+            raise _unknown_prompt(spec, prompt_families)
         output_rows = _compared_ids(spec, prompt_family)
         return _Layout(prompt_family.prompt, output_rows, prompt_family.activation, prompt_family.max_length)
     output_rows = _logit_score_rows(modules[1]) if len(modules) > 1 and modules[1].kind == LOGIT_SCORE else ()
     prompt = _template_prompt(spec, prompt_family)
     if prompt_family is None or prompt is not prompt_family.prompt:
-        return _Layout(prompt, output_rows, setting or SIGMOID, spec.max_length)
-    return _Layout(prompt, output_rows, setting or prompt_family.activation, prompt_family.max_length)
+        return _Layout(prompt, output_rows, configured_activation or SIGMOID, spec.max_length)
+    return _Layout(prompt, output_rows, configured_activation or prompt_family.activation, prompt_family.max_length)
 
 
 def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
-    """Raise UnsupportedModel unless the modules compute logits of tokens, a classifier, or a head on the last token."""
+    """Raise UnsupportedModel unless the score is from logits of tokens, a classifier, or Dense layers on the last token."""
     kinds = [module.kind for module in modules]
     has_head = kinds[:2] == ["Transformer", "Pooling"] and set(kinds[2:]) == {"Dense"}
     if kinds not in ([], ["Transformer"], ["Transformer", LOGIT_SCORE]) and not has_head:
@@ -152,7 +157,7 @@ def _check_modules(folder: Path, modules: Sequence[Module]) -> None:
     if has_head and pooling_mode(modules[1].config) not in LAST_TOKEN:
         raise UnsupportedModel(
             f"{modules[1].folder} has the pooling {pooling_mode(modules[1].config)!r}; podium has {LAST_TOKEN[0]} for language "
-            "models; use another one"
+            "models; use another model"
         )
 
 
@@ -189,13 +194,13 @@ def _has_logit_score(folder: Path) -> bool:
     )
 
 
-def _unknown_prompt(spec: Spec) -> UnsupportedModel:
+def _unknown_prompt(spec: Spec, prompt_families: Sequence[PromptFamily]) -> UnsupportedModel:
     return UnsupportedModel(
         f"{spec.folder} is a language model, and its files do not say with which prompt it was trained to rank, and which "
         "tokens are compared; without them, scores would be random. Use one with a 1_LogitScore folder (sentence-transformers "
         "5.4 or later). If this is a copy of a model that podium knows, name its prompt in config.json, for example "
-        '"podium": {"prompt": "qwen3-reranker"}; it is one of '
-        f"{', '.join(family.name for family in PROMPT_FAMILIES)}"
+        '"podium": {"prompt": "qwen3-reranker"}. The prompts that podium knows are '
+        f"{', '.join(family.name for family in prompt_families)}"
     )
 
 
@@ -205,7 +210,7 @@ def _logit_score_rows(module: Module) -> tuple[int, ...]:
     ids: list[Any] = [module.config.get("true_token_id"), *([] if false_id is None else [false_id])]
     if not all(type(token_id) is int and token_id >= 0 for token_id in ids):
         raise UnsupportedModel(
-            f"{module.folder}: config.json has no true_token_id, or one that is not an id; download it again"
+            f"{module.folder}: config.json has no true_token_id, or a token id that is not a whole number; download it again"
         )
     return tuple(ids)
 
@@ -233,19 +238,20 @@ def _compared_ids(spec: Spec, prompt_family: PromptFamily) -> tuple[int, ...]:
 
 
 def _template_prompt(spec: Spec, prompt_family: PromptFamily | None) -> Prompt:
-    """Return the prompt of the model's chat template. If it cannot be used, return that of the prompt family.
+    """Return the prompt of the model's chat template, or that of the prompt family if the template cannot be used.
 
-    Raises UnsupportedModel if neither can be used.
+    Raises UnsupportedModel if there is no prompt family either.
     """
     try:
-        return _prompt_of_template(spec, _chat_template(spec.base))
+        return _rendered_prompt(spec, _chat_template(spec.base))
     except UnsupportedModel:
         if prompt_family is None:
             raise
         return prompt_family.prompt
 
 
-def _prompt_of_template(spec: Spec, template: str) -> Prompt:
+def _rendered_prompt(spec: Spec, template: str) -> Prompt:
+    """Return the prompt that a chat template renders. Raises UnsupportedModel if it does not render the texts."""
     settings = read_settings(spec.base / "sentence_bert_config.json")
     variables = _template_variables(spec.base, settings)
     modality_config = settings.get("modality_config")
@@ -259,9 +265,10 @@ def _prompt_of_template(spec: Spec, template: str) -> Prompt:
         return render(template, roles, is_structured=is_structured, variables=variables)
 
     pair: dict[str, SlotName] = {"query": "query", "document": "document"}
-    default_instruction = spec.prompts.get("") or None
+    default_instruction = spec.prompts.get("") or None  # sentence-transformers uses the prompt without a name by default
     instructed = rendered({"system": "instruction", **pair})
     _check_slots(spec, instructed)
+    # With a default instruction, every text is read with an instruction, so there is no prompt without one.
     plain = rendered(pair) if default_instruction is None or not _has_instruction(instructed) else None
     if plain is not None:
         _check_slots(spec, plain)
@@ -278,17 +285,17 @@ def _has_instruction(parts: Sequence[Part]) -> bool:
 
 
 def _check_slots(spec: Spec, parts: Sequence[Part]) -> None:
-    """Raise UnsupportedModel unless the query and the document are rendered once."""
+    """Raise UnsupportedModel unless the query and the document are rendered exactly once."""
     names = [part.name for part in parts if isinstance(part, Slot)]
     if names.count("query") != 1 or names.count("document") != 1:
         raise UnsupportedModel(
-            f"{spec.folder}: its chat template does not render the roles query and document, so the texts would not be read; "
-            "use a conversion for sentence-transformers 5.4 or later"
+            f"{spec.folder}: its chat template does not render the roles query and document exactly once; use a conversion for "
+            "sentence-transformers 5.4 or later"
         )
 
 
 def _chat_template(base: Path) -> str:
-    """Return the chat template of a model. Raises UnsupportedModel if it has none."""
+    """Return the chat template of a model. Raises UnsupportedModel if it has none, and ModelError if it cannot be read."""
     try:
         with (base / CHAT_TEMPLATE).open(encoding="utf-8") as file:
             return file.read(MAX_TEMPLATE + 1)
@@ -298,7 +305,7 @@ def _chat_template(base: Path) -> str:
         raise ModelError(f"{base / CHAT_TEMPLATE} cannot be read; download it again") from error
     template = read_settings(base / "tokenizer_config.json").get("chat_template")
     if isinstance(template, list):
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
+        named = {str(entry.get("name")): entry.get("template") for entry in template if isinstance(entry, dict)}
         template = named.get("default")
     if not isinstance(template, str):
         raise UnsupportedModel(
@@ -319,5 +326,5 @@ def _template_variables(base: Path, settings: Mapping[str, Any]) -> dict[str, An
             variables[name] = content
     processing = settings.get("processing_kwargs")
     arguments = processing.get("chat_template") if isinstance(processing, dict) else None
-    scalars = (arguments if isinstance(arguments, dict) else {}).items()
-    return variables | {str(name): value for name, value in scalars if isinstance(value, str | bool | int | float)}
+    settings_of_template = (arguments if isinstance(arguments, dict) else {}).items()
+    return variables | {str(name): value for name, value in settings_of_template if isinstance(value, str | bool | int | float)}

@@ -51,6 +51,10 @@ class Llama(Architecture):
         return super().from_json({key: value for key, value in config.items() if value is not None})
 
     def __post_init__(self) -> None:
+        if any(isinstance(value, Mapping) for value in self._rope.values()):
+            raise UnsupportedModel(
+                "config.json has different rotary positions for different layers, which podium does not have; use another model"
+            )
         rope_type = self._rope_type
         if rope_type not in ("default", "llama3"):
             raise UnsupportedModel(
@@ -84,7 +88,7 @@ class Llama(Architecture):
 
     @property
     def output_matrix(self) -> str:
-        """The name of the matrix whose products with the last row are the logits of all tokens."""
+        """The name of the matrix whose products with the last row are the logits, one for each token of the vocabulary."""
         return WORDS if self.tie_word_embeddings else "lm_head.weight"
 
     @property
@@ -93,7 +97,8 @@ class Llama(Architecture):
 
     @property
     def _rope(self) -> Mapping[str, Any]:
-        return self.rope_parameters or self.rope_scaling or {}
+        rope = self.rope_parameters or self.rope_scaling or {}
+        return {key: value for key, value in rope.items() if value is not None}  # null means the default, as above
 
     @property
     def _rope_type(self) -> str:
@@ -117,19 +122,19 @@ class Llama(Architecture):
 
     @property
     def has_attention_bias(self) -> bool:
-        """Whether the layers of query, key and value have biases. That of the output has one if `attention_bias` says so."""
+        """Whether the layers of query, key and value have biases. For the layer after them, `attention_bias` decides."""
         return self.attention_bias
 
     def _layer(self, graph: Graph, x: Value, prefix: str, rows: Rows) -> Value:
-        attention = prefix + "self_attn."
-        names = [f"{attention}{name}_proj" for name in ("q", "k", "v")]
+        attention_prefix = f"{prefix}self_attn."
+        names = [f"{attention_prefix}{name}_proj" for name in ("q", "k", "v")]
         normed = self._norm(graph, x, f"{prefix}input_layernorm")
-        attended = graph.attention(normed, names, self._attention(attention, rows), bias=self.has_attention_bias)
-        output = graph.linear(attended, f"{attention}o_proj", bias=self.attention_bias)
+        attended = graph.attention(normed, names, self._attention(attention_prefix, rows), bias=self.has_attention_bias)
+        output = graph.linear(attended, f"{attention_prefix}o_proj", bias=self.attention_bias)
         x = graph.add(output, graph.select(x, rows))
         normed = self._norm(graph, x, f"{prefix}post_attention_layernorm")
-        gated = graph.linear(normed, f"{prefix}mlp.gate_proj", f"{prefix}mlp.up_proj", bias=self.mlp_bias)
-        gated = graph.gate(gated, self.hidden_act)
+        gate_and_up = graph.linear(normed, f"{prefix}mlp.gate_proj", f"{prefix}mlp.up_proj", bias=self.mlp_bias)
+        gated = graph.gate(gate_and_up, self.hidden_act)
         return graph.add(graph.linear(gated, f"{prefix}mlp.down_proj", bias=self.mlp_bias, wide_inputs=True), x)
 
     def _attention(self, prefix: str, rows: Rows) -> Attention:

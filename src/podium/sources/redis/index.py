@@ -53,15 +53,16 @@ class RedisIndex:
     - `tags`, `numbers`: the fields to filter by. `tag_separator`: the character between tags.
     - `storage`: "hash" or "json". `prefix`: the beginning of the documents' keys.
     - `m`, `ef_construction`: the parameters of an HNSW graph.
-    - `ids_from`: the field that ids are taken from, "" if they are digests of documents. Later runs must use the same field.
+    - `ids_from`: the field that ids are taken from, "" if they are digests of documents, None if unknown. Later runs must use
+      the same field.
 
     A document is written completely or not at all. `unchanged` finds the documents that need not be written, so that an
-    interrupted run can be repeated. They must not be written again: RediSearch counts the words of a replaced document in its
-    average length forever, which changes all BM25 scores. `notes` are warnings for the user, complete after `finish`. Methods
-    raise InvalidInput or SourceError.
+    interrupted run can be repeated. They must not be written again: RediSearch goes on counting the words of replaced documents
+    in the average length of a document, which changes all BM25 scores. `notes` are warnings for the user, complete after
+    `finish`. Methods raise InvalidInput or SourceError.
     """
 
-    batch = 500  # documents that `add` takes at once
+    batch = 500  # how many documents callers should pass to `add`
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class RedisIndex:
         self._lease: Lease | None = None
         self._failures_before = 0  # how many documents the server could not index before this run
         self._expected_count = 0  # how many documents the index should have
-        self._escaped_count = 0  # how many documents have words that a backslash keeps searches from finding
+        self._escaped_count = 0  # how many documents have words that a backslash hides from searches
         self._nul_count = 0  # how many documents have a NUL character
         self._prepared_info: IndexInfo | None = None
         self._description: Description | None = None
@@ -113,7 +114,7 @@ class RedisIndex:
         return [] if self._description is None else [model.model for model in self._description.models]
 
     def prepare(self, count: int, progress: Progress = lambda percent: None) -> None:
-        """Create the index for about `count` documents if it does not exist, and prevent other processes from loading it.
+        """Create the index for about `count` documents if it does not exist, and keep other processes from adding to it.
 
         If the server is still scanning its keys for the index, this waits, because documents that are written meanwhile
         could be counted twice. `progress` is called with the additional percentage that is done.
@@ -123,7 +124,8 @@ class RedisIndex:
             self._prefix = self._prefix_of(info)
         self._lease = Lease(self.server, lease_key(self._prefix))
         self._lease.acquire()
-        info = info or self._info()  # another process may have created it meanwhile
+        if info is None and (info := self._info()) is not None and info.key_prefix != self._prefix:
+            raise SourceError(f"another process has just created {self.server.index_label} with other keys; run this again")
         probe = () if self.embed is None else probe_vector(self.embed)
         if info is None:
             self._create(count, probe)
@@ -147,12 +149,15 @@ class RedisIndex:
         commands = [self._storage.read_commands(key, fields) for key, fields in zip(keys, records, strict=True)]
         replies = iter(self.server.execute_many(list(chain.from_iterable(commands))))
         unchanged_ids = set()
+        without_vector = {}  # the id of a document that is stored without a vector → the texts of its fields
         for document_id, fields, own_commands in zip(ids, records, commands, strict=True):
             own_replies = list(islice(replies, len(own_commands)))
-            has_vector = self.embed is not None and any(map(str.strip, self._storage.texts(fields)))
-            if self._storage.is_same(own_replies, fields, has_vector):
+            if self._storage.is_same(own_replies, fields, has_vector=False):
+                without_vector[document_id] = self._storage.texts(fields)
+            elif self.embed is not None and self._storage.is_same(own_replies, fields, has_vector=True):
                 unchanged_ids.add(document_id)
-        return unchanged_ids
+        vectors = self._vectors(list(without_vector.values()))
+        return unchanged_ids | {key for key, vector in zip(without_vector, vectors, strict=True) if vector is None}
 
     def add(self, documents: Sequence[Any], ids: Sequence[str], *, keep: Reranker | None = None) -> None:
         """Write documents. A document replaces the one that has its id.
@@ -171,8 +176,8 @@ class RedisIndex:
         ]
         for commands in _transactions(writes):
             replies = self._write(commands)
-            replies_to_del = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
-            self._expected_count += replies_to_del.count(0)  # DEL replies 0 for a new document
+            del_replies = [reply for command, reply in zip(commands, replies, strict=True) if command[0] == "DEL"]
+            self._expected_count += del_replies.count(0)  # DEL replies 0 for a new document
         self._escaped_count += sum(any(map(has_escaped_word, field_texts)) for field_texts in texts)
         self._nul_count += sum(any("\0" in text for text in field_texts) for field_texts in texts)
         self._delete_encodings(keys_of_replaced_encodings, records)
@@ -193,9 +198,7 @@ class RedisIndex:
 
     def finish(self) -> None:
         """Raise SourceError if documents that were written, or existed before, cannot be found. Add warnings to `notes`."""
-        info = self._info()
-        if info is None:
-            raise SourceError(f"{self.server.index_label} was dropped meanwhile; index the file again")
+        info = self._existing_info()
         failed_count = info.failure_count - self._failures_before
         if failed_count > 0:
             raise SourceError(
@@ -232,7 +235,7 @@ class RedisIndex:
             )
 
     def close(self) -> None:
-        """Let other processes load the index, and close the connections."""
+        """Let other processes add to the index, and close the connections."""
         if self._lease is not None:
             try:
                 self._lease.release()
@@ -242,19 +245,19 @@ class RedisIndex:
         self.server.close()
 
     def _key(self, document_id: str) -> str:
-        """Return the key of a document. Raises InvalidInput if podium uses the key for itself, or if UTF-8 cannot encode it."""
+        """Return the key of a document. Raises InvalidInput if podium uses the id for itself, or if UTF-8 cannot encode it."""
         if is_reserved(document_id):
             raise InvalidInput(f"a document cannot have the id {document_id!r}, which podium uses for itself; rename it")
         try:
             document_id.encode()
         except UnicodeEncodeError as error:
             raise InvalidInput(
-                f"a document cannot have the id {document_id!a:.80}, which has half of a character; rename it"
+                f"a document cannot have the id {document_id!a:.80}, which has an unpaired surrogate; rename it"
             ) from error
         return self._prefix + document_id
 
     def _encoding_keys(self, keys: Sequence[str]) -> set[bytes]:
-        """Return the keys of all encodings of the documents that are stored under `keys` now."""
+        """Return the keys of all encodings that the documents may have that are stored under `keys` now."""
         if self._description is None or not self._description.models or self._prepared_info is None:
             return set()
         return possible_encoding_keys(self.server, self._prepared_info, keys, self._description.models)
@@ -282,24 +285,31 @@ class RedisIndex:
     def _write(self, commands: Sequence[Command]) -> list[Any]:
         """Run commands in one transaction and return their replies. Raises SourceError if the lease is lost."""
         if self._lease is None:
-            raise InvalidInput("call prepare() before add()")
+            raise InvalidInput("call prepare() first")
         return self._lease.write(commands)
 
     def _info(self) -> IndexInfo | None:
-        """Return the description of the index, None if it does not exist."""
+        """Return the server's information about the index, None if the index does not exist."""
         try:
             return index_info(self.server, self.server.index)
         except NoSuchIndex:
             return None
 
+    def _existing_info(self) -> IndexInfo:
+        """Return the server's information about the index. Raises SourceError if it does not exist any more."""
+        info = self._info()
+        if info is None:
+            raise SourceError(f"{self.server.index_label} was dropped meanwhile; index the file again")
+        return info
+
     def _wait_for_scan(self, progress: Progress) -> IndexInfo:
-        """Wait until the server has scanned its keys for the index, and return the index's description."""
+        """Wait until the server has scanned its keys for the index, and return the server's information about the index."""
         deadline = time.monotonic() + SCAN_SECONDS
         percent = 0
-        while (info := self._info()) is None or info.is_indexing:
+        while (info := self._existing_info()).is_indexing:
             if time.monotonic() > deadline:
                 raise SourceError(f"the server is still scanning its keys for {self.server.index_label}; try again later")
-            new_percent = int(100 * info.indexed_share) if info else 0
+            new_percent = int(100 * info.indexed_share)
             progress(max(0, new_percent - percent))
             percent = max(new_percent, percent)
             time.sleep(SCAN_POLL_SECONDS)
@@ -353,7 +363,7 @@ class RedisIndex:
     def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
         """Raise SourceError if the index was made with another embedder, InvalidInput if its ids come from another field.
 
-        An empty index without a description gets one.
+        An empty index without a description gets one. Without a description, an index with documents is not checked.
         """
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
         self._description = description
@@ -364,7 +374,7 @@ class RedisIndex:
             check_ids_from(f"index {info.name!r}", description.ids_from, self._ids_from)
 
     def _eviction_policy(self) -> str:
-        """Return the server's maxmemory-policy, "" if it cannot be read, for example because this user may not."""
+        """Return the server's maxmemory-policy, "" if it cannot be read, for example because this user may not read it."""
         try:
             memory = self.server.attempt(lambda: self.server.client().info("memory"))
         except SourceError:
