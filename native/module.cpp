@@ -619,6 +619,10 @@ void widen(const Vector<std::uint16_t>& halves, const MutableVector<float>& y, c
 }  // namespace
 
 NB_MODULE(_native, m) {
+    // nanobind acquires the GIL of the main interpreter, so a call in another interpreter of the process would wait forever.
+    if (PyInterpreterState_GetID(PyInterpreterState_Get()) != 0)
+        throw nb::import_error("the native core of podium runs in the main interpreter only, not in a subinterpreter");
+
     // A daemon thread may still hold a model when the interpreter exits; that is not worth a warning on stderr.
     nb::set_leak_warnings(false);
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Literal, NamedTuple, Protocol
 
+from podium.errors import ModelError
 from podium.local.files.checkpoint import Array
 from podium.schedule import Helpers
 
@@ -37,6 +38,7 @@ PrecisionOption = Literal["float32", "int8", "auto"]
 ARITHMETIC_VERSION = 2
 """A part of the identity of scores and encodings. It changes with the native core's arithmetic, if only in the last bits."""
 ONNX_PACKAGES = ("onnxruntime", "onnx")  # those of the extra "onnx"
+SUBINTERPRETER = "not in a subinterpreter"  # a part of the native core's error
 NO_CORE = "there was no C++ compiler, or it failed; install one and then podium again"
 
 
@@ -91,10 +93,15 @@ class Runtime(Protocol):
 
 @functools.cache
 def native_core() -> ModuleType | None:
-    """Return podium._native, or None if podium was installed without it, which is logged once."""
+    """Return podium._native, or None if podium was installed without it, which is logged once.
+
+    Raises ModelError in a subinterpreter, in which neither the core nor the tokenizers and ONNX Runtime can run.
+    """
     try:
         return importlib.import_module("podium._native")
     except ImportError as error:
+        if SUBINTERPRETER in str(error):
+            raise ModelError(f"{error}; load the model there (with mod_wsgi: WSGIApplicationGroup %{{GLOBAL}})") from error
         log = logging.getLogger("podium")
         log.warning("local models run on ONNX Runtime, without podium's native core: %s (%s)", NO_CORE, error)
         return None
