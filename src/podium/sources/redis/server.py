@@ -52,7 +52,8 @@ class Deadline:
 class Server:
     """A Redis server, for the commands of one index. If the connection breaks, a command is sent once more.
 
-    `timeout` is the number of seconds that one search may take, or one command that is not part of a search.
+    `timeout` is the number of seconds that one search may take. For commands that are not part of a search, it is the time until
+    the server sends the next part of its reply.
     """
 
     def __init__(self, index: str, timeout: float, connection: Connection) -> None:
