@@ -16,7 +16,7 @@ import pytest
 
 import podium
 from loopback import wait_until
-from serving import REQUEST, ServerProcess, ServerThread, failed_start, rerankers
+from serving import REQUEST, ServerProcess, ServerThread, failed_start, rerankers, serve_command
 
 
 def long_request(document_count, repeats):
@@ -108,6 +108,25 @@ def test_server_stops_while_a_model_is_loading():
             assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
             process.send_signal(signal.SIGTERM)
             process.wait(120)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can make a pipe smaller")
+def test_server_answers_and_stops_although_nobody_reads_its_log():
+    import fcntl
+
+    reader, writer = os.pipe()
+    process = subprocess.Popen(serve_command("--port", "0"), stderr=writer, stdout=subprocess.DEVNULL)
+    os.close(writer)
+    log = b""
+    while b"ready" not in log:
+        log += os.read(reader, 4096)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    url = re.search(rb"http://[^/\s]+", log)[0].decode()
+    with httpx.Client(base_url=url, timeout=60) as client:
+        assert {client.get("/v1/models").status_code for _ in range(200)} == {200}
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == 0
+    os.close(reader)
 
 
 def test_request_that_exceeds_the_drain_timeout_is_503():

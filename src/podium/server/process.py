@@ -214,7 +214,10 @@ def _run_worker(settings: Settings, listener: socket.socket) -> None:
         os.setsid()  # so that Ctrl-C in a terminal reaches only the parent, which forwards it to the workers
     logs.set_up(settings.log_format)
     threading.Thread(target=_stop_with_parent, daemon=True).start()
-    raise SystemExit(run_server(settings, listener))
+    try:
+        raise SystemExit(run_server(settings, listener))
+    finally:
+        logging.shutdown()  # writes the last lines; multiprocessing does not call it
 
 
 def _stop_with_parent() -> None:

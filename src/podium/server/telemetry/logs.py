@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import queue
 import sys
+import threading
 import time
 from typing import Any
 
 from podium.inputs import without_none
 
 __all__ = ["RateLimitedLog", "log", "set_up"]
+
+MAX_WAITING_LINES = 10_000
+LAST_LINES_SECONDS = 1.0  # how long a process waits at its end for its last lines to be written
 
 _logger = logging.getLogger("podium.server")
 
@@ -43,13 +50,50 @@ class RateLimitedLog:
 
 def set_up(log_format: str) -> None:
     """Send the server's log to stderr, in the format "json" or "text". Only server processes call this, never the library."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _BackgroundHandler(sys.stderr.fileno())
     handler.setFormatter(_JsonFormatter() if log_format == "json" else _TextFormatter())
     for name, level in (("podium", logging.INFO), ("uvicorn.error", logging.ERROR), ("asyncio", logging.ERROR)):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(level)
+
+
+class _BackgroundHandler(logging.Handler):
+    """Writes lines to a file descriptor on a thread, so that a program that stops reading them does not block the event loop.
+
+    At most MAX_WAITING_LINES wait. Further ones are dropped, and their number is logged when lines can be written again.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._lines: queue.Queue[bytes] = queue.Queue(MAX_WAITING_LINES)
+        self._dropped_count = 0
+        threading.Thread(target=self._write_lines, daemon=True, name="podium-log").start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.put_nowait(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        except queue.Full:
+            self._dropped_count += 1
+
+    def flush(self) -> None:
+        """Wait until all lines are written, at most for LAST_LINES_SECONDS. logging.shutdown calls this when a process ends."""
+        deadline = time.monotonic() + LAST_LINES_SECONDS
+        while self._lines.unfinished_tasks and time.monotonic() < deadline:
+            time.sleep(0.005)
+
+    def _write_lines(self) -> None:
+        while True:
+            line = self._lines.get()
+            with contextlib.suppress(OSError):  # the reader has ended
+                while line:
+                    line = line[os.write(self._descriptor, line) :]
+            if dropped_count := self._dropped_count:
+                self._dropped_count = 0
+                log("log_lines_dropped", level=logging.WARNING, lines=dropped_count)
+            self._lines.task_done()
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:

@@ -52,8 +52,8 @@ class Deadline:
 class Server:
     """A Redis server, for the commands of one index. If the connection breaks, a command is sent once more.
 
-    `timeout` is the number of seconds that one search may take. For commands that are not part of a search, it is the time until
-    the server sends the next part of its reply.
+    `timeout` is the number of seconds that one search may take. For other commands, it is the time until the server
+    sends the next part of its reply.
     """
 
     def __init__(self, index: str, timeout: float, connection: Connection) -> None:
