@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+import tempfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +23,7 @@ from podium.local.build import load, variants_for
 from podium.local.cache import cache_folder
 from podium.local.runtimes import Variant
 from podium.local.spec import read_spec
+from read_only import DROP_PRIVILEGES
 
 pytestmark = [NEEDS_CORE, NEEDS_ONNX]
 
@@ -125,3 +131,33 @@ def test_model_with_its_own_onnx_file_runs_on_onnx_runtime_only():
 def test_model_with_its_own_onnx_file_has_no_int8():
     assert variants_for(read_spec(PARITY_MODELS / "exported-albert")) == [ONNX]
     assert variants_for(read_spec(PARITY_MODELS / "exported-albert"), precision="auto") == [ONNX]
+
+
+IN_CLOSED_FOLDER = f"""
+import contextlib, io, os, sys, podium
+from podium.cli import main
+
+# This imports everything while this user can still read it.
+podium.load("podium-mini", precision="auto").rank("a", ["b"])
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main(["models"])
+{DROP_PRIVILEGES}
+os.environ["PODIUM_CACHE"] = sys.argv[1] + "/cache"
+print(podium.load("podium-mini", precision="auto", threads=1).rank("a", ["b"])[0], flush=True)
+main(["models", "--cache-dir", sys.argv[1] + "/hub"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions work differently there")
+def test_caches_in_a_folder_that_may_not_be_entered():
+    """Such a folder is, for example, the home of another user."""
+    with tempfile.TemporaryDirectory() as public:  # pytest's own folders cannot be entered by other users
+        os.chmod(public, 0o755)
+        closed = Path(public) / "closed"
+        closed.mkdir()
+        os.chmod(closed, 0o700 if os.geteuid() == 0 else 0)
+        process = subprocess.run([sys.executable, "-c", IN_CLOSED_FOLDER, str(closed)], capture_output=True, text=True)
+        os.chmod(closed, 0o700)
+    assert (process.returncode, process.stdout) == (1, "['b']\n"), process.stderr
+    assert "the hub's cache cannot be read (Permission denied: " in process.stderr
+    assert "name another folder with --cache-dir" in process.stderr

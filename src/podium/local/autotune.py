@@ -122,5 +122,6 @@ def _store(path: Path, rates: Mapping[str, float]) -> None:
 
 def _is_writable(path: Path) -> bool:
     """Whether the file can be created, with its folders."""
-    folder = next(parent for parent in path.parents if parent.exists())
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    # Unlike the methods of Path, these functions return False for a path below a folder that may not be entered.
+    folder = next(parent for parent in path.parents if os.path.exists(parent))
+    return os.path.isdir(folder) and os.access(folder, os.W_OK)

@@ -16,7 +16,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from podium.errors import InvalidInput, ModelError, ModelNotFound, PodiumError
+from podium.errors import Argument, InvalidInput, ModelError, ModelNotFound, PodiumError
 from podium.json_values import load_json
 from podium.local.files.checkpoint import INDEX_FILE, WEIGHTS_FILE
 from podium.local.files.folder import (
@@ -99,7 +99,10 @@ class CachedModel:
 
 
 def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
-    """Return the complete models in the cache, sorted by name and then by revision. A model may have several revisions."""
+    """Return the complete models in the cache, sorted by name and then by revision. A model may have several revisions.
+
+    Raises ModelError if the cache cannot be read.
+    """
     _check_endpoint()
     from huggingface_hub import CacheNotFound, scan_cache_dir
 
@@ -107,6 +110,11 @@ def cached_models(cache_dir: CacheFolder = None) -> list[CachedModel]:
         repositories = scan_cache_dir(_path(cache_dir)).repos
     except (CacheNotFound, ValueError):  # The folder does not exist, or is a file.
         return []
+    except OSError as error:
+        raise ModelError(
+            f"the hub's cache cannot be read ({error.strerror}: {error.filename}); name another folder with ",
+            Argument("cache_dir"),
+        ) from error
     return [
         CachedModel(repository.repo_id, revision.commit_hash, revision.snapshot_path)
         for repository in sorted(repositories, key=lambda repository: repository.repo_id)
