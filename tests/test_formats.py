@@ -37,6 +37,8 @@ def test_format_is_recognised_by_the_first_character(content, format_name):
         ("csv", b"a;b;c,d\n1;2\n", "line 2: not as many cells as the header.* semicolons"),
         ("csv", b'a,b\n"1,2\n', "line"),
         ("csv", b"text,text\na,b\n", "the same name for two columns"),
+        ("csv", b"\na,b\n1,2\n", "docs: its first line is blank or missing; name its columns there"),
+        ("tsv", b" \na\tb\n1\t2\n", "docs: its first line is blank or missing; name its columns there"),
         ("xlsx", b"", "no format 'xlsx'"),
     ],
     ids=[
@@ -50,12 +52,46 @@ def test_format_is_recognised_by_the_first_character(content, format_name):
         "CSV with semicolons",
         "CSV with an unclosed quote",
         "CSV with a repeated column",
+        "CSV with a blank first line",
+        "TSV with a blank first line",
         "unknown format",
     ],
 )
 def test_content_that_is_not_documents_of_the_format_is_refused(format_name, content, message):
     with pytest.raises(InvalidInput, match=message):
         parse_documents(content, format_name, "docs")
+
+
+@pytest.mark.parametrize("format_name", ["csv", "tsv"])
+def test_table_without_lines_has_no_documents(format_name):
+    assert parse_documents(b"", format_name, "docs") == []
+
+
+@pytest.mark.parametrize("name", ["docs.zip", "docs", "docs.unknown"])
+def test_zip_file_is_not_called_a_word_document(name):
+    with pytest.raises(InvalidInput, match=rf"^{name} is a ZIP file, not text: unpack it; if it is an office document, save"):
+        format_of(name, b"PK\x03\x04")
+
+
+def test_line_that_is_not_utf8_is_named_after_a_line_of_many_megabytes():
+    content = b'[ "' + "é".encode() * (2 * MAX_CHARACTERS + 1) + b'",\n"\xff"]\n'
+    with pytest.raises(InvalidInput, match="docs, line 2: not UTF-8"):
+        parse_documents(content, "json", "docs")
+
+
+def test_character_that_is_incomplete_at_the_end_is_named():
+    with pytest.raises(InvalidInput, match="docs, line 2: not UTF-8"):
+        parse_documents(b"a\n\xc3", "txt", "docs")
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-300], lambda content: content[:-300] + b"\xff" * 300])
+def test_file_that_is_neither_utf8_nor_complete_is_an_error(tmp_path, damage):
+    """The line that is not UTF-8 is so long that its end, which is damaged, is read only to find the number of the line."""
+    random_text = np.random.default_rng(0).integers(33, 127, 3_000_000).astype(np.uint8).tobytes()
+    file = tmp_path / "d.txt.gz"
+    file.write_bytes(damage(gzip.compress(b"\xff" + random_text, 1)))
+    with pytest.raises(InvalidInput, match=r"d\.txt\.gz"):
+        read_documents(file)
 
 
 def test_column_without_a_name_is_read():

@@ -7,6 +7,7 @@ compressed file is refused if its documents would take much more memory than the
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -27,26 +28,31 @@ from podium.parquet import parquet_documents
 __all__ = ["ENDINGS", "FORMATS", "csv_rows", "format_of", "parse_documents", "read_documents", "stream_documents"]
 
 PEEKED_BYTES = 4096  # the format is recognized from the first bytes of a file, up to this number
-MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: 64 million
+MAX_CHARACTERS = 1 << 26  # maximum length of a line or a cell: about 67 million
 MAX_ARRAY_CHARACTERS = 1 << 30  # maximum length of a JSON array, which is read completely before it is parsed
 PART_CHARACTERS = 1 << 20  # a JSON array is read in parts of this length, and their memory is checked before the next is read
+BLOCK_BYTES = 1 << 20  # a file that is not UTF-8 is read again in blocks of this size, to find the line
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
 """Delimiter of a CSV → its name in the plural. Spreadsheets write semicolons in countries whose decimal mark is a comma."""
 CONVERSIONS = {
     "pdf": "convert it to text first, for example with pdftotext",
     "docx": "save it as plain text (.txt) first",
     "xlsx": "save it as CSV (.csv) first",
+    "zip": "unpack it; if it is an office document, save it as plain text (.txt) or as CSV (.csv)",
 }
 """The ending of a format that is not supported → how to convert such a file."""
-MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "docx"}
-"""The first bytes of a file → its format, which is not supported. They are compared if the ending is unknown or missing."""
+MAGIC = {b"%PDF-": "pdf", b"PK\x03\x04": "zip"}
+"""The first bytes of a file → its format, which is not supported. They are compared if the ending is unknown or missing.
+
+Office documents are ZIP files.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
     """A file format.
 
-    - `parse`: a function of `content` and `source` that yields documents. Its error messages call the file `source`.
+    - `parse`: a function of `content` and `source` that yields documents. `source` is the content's name in error messages.
       If `content` is a binary file, its third argument is the size of the file before decompression.
     - `newline`: which characters end a line, as in `open`.
     - `reads`: the type of `content`: "lines" (an iterable), "text" (the complete file) or "bytes" (a binary file).
@@ -66,8 +72,8 @@ class Format:
 def read_documents(path: str | Path, format_name: str | None = None) -> list[Any]:
     """Return the documents of a file. `format_name` is a key of FORMATS, or None to recognize the format as `format_of` does.
 
-    Raises InvalidInput if the file is not of this format (with the number of the line), cannot be read, does not fit into
-    memory, or is compressed and expands too much.
+    Raises InvalidInput if the file is not of this format (with the number of the line or item, if known), cannot be read,
+    does not fit into memory, or is compressed and expands too much.
     """
     with _memory_errors_as_invalid_input(str(path)):
         return list(_file_documents(path, format_name, is_streamed=False))
@@ -77,7 +83,7 @@ def stream_documents(path: str | Path, format_name: str | None = None) -> Iterat
     """Yield the documents that `read_documents` returns, without loading the whole file if its format allows that.
 
     The limit for a compressed file applies to each line alone, because the caller does not hold all documents together.
-    Only a JSON array and a Parquet file are limited as in `read_documents`.
+    For a JSON array or a Parquet file, it applies to all documents together.
     """
     return _file_documents(path, format_name, is_streamed=True)
 
@@ -89,23 +95,20 @@ def _file_documents(path: str | Path, format_name: str | None, *, is_streamed: b
         raise InvalidInput(
             f"{file} is a folder; name a file of documents, or join several: cat FOLDER/*.txt | podium rank QUERY -"
         )
-    try:
-        with _memory_errors_as_invalid_input(str(file)), _open_file(file) as stream:
-            name = format_name or format_of(file.name, stream.peek(PEEKED_BYTES)[:PEEKED_BYTES])
-            file_bytes = file.stat().st_size
-            is_compressed = _is_compressed(file)
-            yield from _documents(stream, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
-    except UnicodeDecodeError as error:
-        with _open_file(file) as stream:
-            raise _utf8_error(stream, str(file)) from error
-    except (EOFError, zlib.error) as error:
-        raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
-    except OSError as error:
-        raise unreadable(file, error) from error
+    with _read_errors_as_invalid_input(file):
+        try:
+            with _open_file(file) as stream:
+                name = format_name or format_of(file.name, stream.peek(PEEKED_BYTES)[:PEEKED_BYTES])
+                file_bytes = file.stat().st_size
+                is_compressed = _is_compressed(file)
+                yield from _documents(stream, name, str(file), file_bytes, is_compressed=is_compressed, is_streamed=is_streamed)
+        except UnicodeDecodeError as error:
+            with _open_file(file) as stream:
+                raise _utf8_error(stream, str(file)) from error
 
 
 def parse_documents(content: bytes, format_name: str, source: str) -> list[Any]:
-    """Return the documents in `content`. Raises InvalidInput, whose message calls the content `source`."""
+    """Return the documents in `content`. Raises InvalidInput. `source` is the content's name in error messages."""
     try:
         with _memory_errors_as_invalid_input(source):
             return list(_documents(io.BytesIO(content), format_name, source, len(content)))
@@ -228,16 +231,28 @@ def _memory_errors_as_invalid_input(source: str) -> Iterator[None]:
         raise InvalidInput(f"{source} does not fit into memory; split it into smaller files") from None
 
 
+@contextlib.contextmanager
+def _read_errors_as_invalid_input(file: Path) -> Iterator[None]:
+    """Raise InvalidInput if in the block the file cannot be read or decompressed, or does not fit into memory."""
+    try:
+        with _memory_errors_as_invalid_input(str(file)):
+            yield
+    except (EOFError, zlib.error) as error:
+        raise InvalidInput(f"{file} is damaged: it cannot be decompressed; download or copy it again") from error
+    except OSError as error:
+        raise unreadable(file, error) from error
+
+
 def _utf8_error(stream: BinaryIO, source: str) -> InvalidInput:
     """Return the error for a stream that is not UTF-8. The message has the number of the first line that is not UTF-8."""
-    max_bytes = 4 * MAX_CHARACTERS  # a character has at most four bytes in UTF-8
-    number = 0
-    while line := stream.readline(max_bytes):
-        number += 1
-        try:
-            line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            break
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a block can end inside a character
+    number = 1
+    try:
+        while block := stream.read(BLOCK_BYTES):
+            decoder.decode(block)
+            number += block.count(b"\n")
+    except UnicodeDecodeError as error:
+        number += error.object[: error.start].count(b"\n")
     return InvalidInput(f"{source}, line {number}: not UTF-8; convert it, for example with iconv")
 
 
@@ -260,20 +275,21 @@ def _json_array(text: str, source: str) -> Iterator[Any]:
             f"{source}: its JSON value is not a list but of type {type(documents).__name__}; put the documents into a list, or "
             "write one document per line and use the format jsonl"
         )
-    for index, document in enumerate(documents):
+    for index, document in enumerate(documents):  # from 0, as in JSON Pointer; lines count from 1
         yield _checked_document(document, f"{source}, item {index}")
 
 
 def csv_rows(lines: Iterable[str], source: str, required: Sequence[str] = ()) -> Iterator[tuple[int, dict[str, str]]]:
-    """For each row of a CSV, yield the number of its last line, and its cells by column name.
+    """For each row of a CSV, yield the number of its last line, from 1, and its cells by column name.
 
-    The delimiter is the character of DELIMITERS that is most frequent in the header. Raises InvalidInput if the header lacks
-    a column in `required`, or if a row has more or fewer cells than the header (with the number of the row's line).
+    The delimiter is the character of DELIMITERS that is most frequent in the header. Raises InvalidInput if the header is
+    blank or lacks a column in `required`, or if a row has more or fewer cells than the header (with the number of its last
+    line).
     """
     remaining = iter(lines)
-    header = next(remaining, "")
-    delimiter = max(DELIMITERS, key=header.count)  # a comma if none occurs
-    yield from _delimited_rows(itertools.chain([header], remaining), source, delimiter, required=required)
+    header = list(itertools.islice(remaining, 1))  # [] if there are no lines
+    delimiter = max(DELIMITERS, key="".join(header).count)  # a comma if none occurs
+    yield from _delimited_rows(itertools.chain(header, remaining), source, delimiter, required=required)
 
 
 def _csv_documents(lines: Iterable[str], source: str) -> Iterator[Any]:
@@ -293,6 +309,10 @@ def _delimited_rows(
     rows = csv.DictReader(lines, strict=True, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE)
     try:
         names = rows.fieldnames or []
+        has_lines = rows.fieldnames is not None
+        if not any(map(str.strip, names)) and (has_lines or required):
+            columns = f"the columns {', '.join(required)}" if required else "its columns"
+            raise InvalidInput(f"{source}: its first line is blank or missing; name {columns} there")
         if len(set(names)) < len(names):
             raise InvalidInput(f"{source}: its header has the same name for two columns; give each column its own name")
         if missing := [column for column in required if column not in names]:

@@ -214,7 +214,7 @@ def test_command_prints_the_estimated_cost(server, tmp_path, monkeypatch):
     assert "the price of the model is not listed, so the cost is unknown; name it with --price" in stdout
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *model, "--price", "100/Mtokens")
     assert code == 0
-    assert "note: the estimated cost is 0.0100 US dollars" in stderr
+    assert "note: the estimated cost of this command is 0.0100 US dollars" in stderr
 
 
 @pytest.mark.parametrize(

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import pytest
 
+import loopback
 import podium
 from batches import as_lists, pairs, write_table
 from commands import run_in_process
+from loopback import Loopback
 from podium.errors import InvalidInput
 
 
-@pytest.mark.parametrize("sizes", [pytest.param((30,) * 200, id="equal"), pytest.param((10, 50) * 100, id="unequal")])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        pytest.param((30,) * 200, id="equal"),
+        pytest.param((10, 50) * 100, id="unequal"),
+        pytest.param((300,) * 20, id="large"),
+    ],
+)
 @pytest.mark.parametrize("name", ["in.parquet", "in.jsonl", "in.jsonl.gz", "in.csv"])
 def test_pairs_are_estimated_within_a_fifth(tmp_path, mini, name, sizes):
     path = write_table(tmp_path / name, pairs(sizes), rows_per_group=500)
@@ -20,6 +29,40 @@ def test_pairs_are_estimated_within_a_fifth(tmp_path, mini, name, sizes):
     assert plan.seconds() == pytest.approx(plan.pairs / plan.pairs_per_second)
     assert plan.seconds(1000) == pytest.approx(plan.seconds() / plan.parts)
     assert 10 * plan.pairs < 4 * plan.tokens < 60 * plan.pairs
+
+
+def test_pairs_of_a_query_that_fills_several_parts_are_estimated(tmp_path, reranker):
+    path = write_table(tmp_path / "in.parquet", pairs((3000,)), rows_per_group=500)
+    assert podium.plan_batch(path, part_size=500, reranker=reranker).pairs == pytest.approx(3000, rel=0.2)
+
+
+def test_sample_is_spread_over_all_parts(tmp_path, reranker):
+    """In the last seven of fifteen parts, lines are about twelve times as long, so these parts have fewer pairs."""
+    rows = pairs((10,) * 430)
+    rows[4000:] = [{**row, "text": row["text"] + "y" * 1000} for row in rows[4000:]]
+    path = write_table(tmp_path / "in.jsonl", rows)
+    plan = podium.plan_batch(path, part_size=325, reranker=reranker)
+    assert plan.parts == 15
+    assert plan.pairs == pytest.approx(len(rows), rel=0.2)
+
+
+def test_hosted_model_in_a_composition_is_not_called(tmp_path, mini):
+    path = write_table(tmp_path / "in.parquet", pairs((30,) * 4))
+    with Loopback(loopback.cohere) as server, podium.load("cohere:m", api_key="key", base_url=server.url) as hosted:
+        plan = podium.plan_batch(path, reranker=podium.Reranker(podium.Fallback(hosted, mini)))
+        assert server.requests == []
+    assert plan.seconds() is None
+
+
+def test_price_that_does_not_belong_to_the_model_is_an_error(tmp_path, mini):
+    path = write_table(tmp_path / "in.parquet", pairs((30,) * 4))
+    with pytest.raises(InvalidInput, match="only hosted models have the option price; leave it out"):
+        podium.plan_batch(path, reranker=mini, price="1/Mtokens")
+    with (
+        podium.load("cohere:m", api_key="key", base_url="http://127.0.0.1:9") as hosted,
+        pytest.raises(InvalidInput, match="only models on this machine have the option machine_price; leave it out"),
+    ):
+        podium.plan_batch(path, reranker=hosted, machine_price=1.0)
 
 
 def test_hosted_model_is_not_called(tmp_path):

@@ -77,7 +77,7 @@ def test_other_model_changed_input_and_empty_folder_are_refused(path, tmp_path, 
 def test_command_loads_the_model_with_the_options_of_the_job(path, out):
     assert run_in_process("batch", path, "--to", out, "--max-length", "64")[0] == 1  # one bad row
     code, stdout, stderr = run_in_process("batch", "verify", out, "--sample", "3")
-    assert (code, stdout, stderr) == (0, "1 of 1 parts are equal; 1 are complete\n", "")
+    assert (code, stdout, stderr) == (0, "1 of 1 checked part gave the same results; the job has 1 complete part\n", "")
     code, _, stderr = run_in_process("batch", "verify", out, "--max-length", "32")
     assert code == 2
     message = "the model's maximum length is 32, and was 64. Load the model as the job did, on such a processor"
@@ -91,7 +91,7 @@ def test_command_loads_the_configuration_file_of_the_job(path, out, tmp_path, mo
     assert run_in_process("batch", path, "--to", out, "--model", stack.name)[0] == 1  # one bad row
     monkeypatch.chdir("/")
     code, stdout, stderr = run_in_process("batch", "verify", out, "--sample", "3")
-    assert (code, stdout, stderr) == (0, "1 of 1 parts are equal; 1 are complete\n", "")
+    assert (code, stdout, stderr) == (0, "1 of 1 checked part gave the same results; the job has 1 complete part\n", "")
 
 
 def test_command_loads_the_folder_of_the_job(path, out, monkeypatch):
@@ -107,14 +107,17 @@ def test_command_names_the_row_and_the_remedy(path, out):
     part.write_text("".join([*lines[:7], lines[7].replace("Q0", "Q1"), *lines[8:]]))
     code, stdout, _ = run_in_process("batch", "verify", out)
     remedy = "to compute it again, delete it and run the job again"
-    assert (code, stdout) == (1, f"{part} differs from row 7 on; {remedy}\n0 of 1 parts are equal; 1 are complete\n")
+    assert (code, stdout) == (
+        1,
+        f"{part} differs from row 7 on; {remedy}\n0 of 1 checked part gave the same results; the job has 1 complete part\n",
+    )
 
 
 def test_command_notes_missing_parts(path, out):
     assert run_in_process("batch", path, "--to", out, "--part-size", "10")[0] == 1
     sorted((out / "parts").iterdir())[0].unlink()
     code, stdout, stderr = run_in_process("batch", "verify", out)
-    assert (code, stdout) == (0, "6 of 6 parts are equal; 6 are complete\n")
+    assert (code, stdout) == (0, "6 of 6 checked parts gave the same results; the job has 6 complete parts\n")
     assert stderr.endswith("note: 1 part of the job is missing; run the job again\n")
 
 

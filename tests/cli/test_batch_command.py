@@ -69,7 +69,7 @@ def test_maximum_length_that_the_model_does_not_have_is_an_error(path, tmp_path)
         pytest.param(["--limit", "3"], "delete that output with --restart", id="remedy"),
         pytest.param(["--format", "run"], "--format is run, and was not set", id="format"),
         pytest.param(["--part-size", "9"], "--part-size is 9, and was 50000", id="part-size"),
-        pytest.param(["--columns", "query"], "--columns has entries such as query=question", id="columns"),
+        pytest.param(["--columns", "query"], "--columns must have entries such as query=question", id="columns"),
         pytest.param(["--by", "title,title"], "--by must name at least one field, and each field once", id="by"),
     ],
 )
@@ -78,6 +78,21 @@ def test_errors_name_options(path, tmp_path, arguments, message):
     code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *arguments)
     assert code == 2
     assert message in " ".join(stderr.split())
+
+
+@pytest.mark.parametrize("pattern", ["run*", "run?", "run[1]"])
+def test_glob_that_resembles_a_command_is_an_input(tmp_path, monkeypatch, pattern):
+    write_table(tmp_path / "in.jsonl", as_lists(ROWS)).rename(tmp_path / "run1")
+    monkeypatch.chdir(tmp_path)
+    code, stdout, _ = run_in_process("batch", pattern, "--format", "jsonl", "--to", tmp_path / "out")
+    assert (code, stdout.split(";")[0]) == (0, "9 pairs of 3 queries in 1 part")
+
+
+def test_price_of_machines_without_a_plan_is_refused_before_the_model_is_loaded(path, tmp_path):
+    options = ("--model", "no-such-model", "--machine-price", "1")
+    code, _, stderr = run_in_process("batch", path, "--to", tmp_path / "out", *options)
+    assert code == 2
+    assert "only --plan has the option --machine-price; leave it out" in " ".join(stderr.split())
 
 
 def test_restart_is_an_option(path, tmp_path):

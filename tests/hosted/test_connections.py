@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -67,6 +69,21 @@ def test_running_call_survives_close(server):
     can_answer.set()
     thread.join(60)
     assert len(rankings) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded")
+def test_connections_of_the_parent_are_not_closed_in_a_forked_process(server):
+    """A thread of the parent may use them during the fork. Then their lock stays locked in the new process."""
+    scorer = COHERE.load(server.url).scorer
+    with scorer._connections._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(30)
+            del scorer
+            gc.collect()
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 def test_client_of_the_user_is_used_and_not_closed(server):

@@ -86,6 +86,26 @@ def test_invalid_option_is_refused_by_name(options):
         podium.load("cohere:m", **({"api_key": "k"} | options))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"timeout": 2e6}, "timeout must be a number of seconds between 0 and 1,000,000, not 2000000.0"),
+        ({"retries": 2.5}, "retries must be a whole number, 0 or more, not 2.5"),
+    ],
+    ids=["timeout", "retries"],
+)
+def test_message_about_a_number_says_which_are_valid(options, message):
+    with pytest.raises(InvalidInput, match=message):
+        podium.load("cohere:m", api_key="k", **options)
+
+
+@pytest.mark.parametrize("url", ["h:80", "http://h/?a=b", "http://h:port"])
+def test_invalid_url_in_the_environment_is_refused_by_the_name_of_the_variable(monkeypatch, url):
+    monkeypatch.setenv("COHERE_BASE_URL", url)
+    with pytest.raises(InvalidInput, match=r"^the environment variable COHERE_BASE_URL (must|is not)"):
+        podium.load("cohere:m", api_key="k")
+
+
 class ThreadRecordingTexts(Sequence[str]):
     """Texts that record which threads read them."""
 

@@ -140,12 +140,11 @@ def plan_batch(
     """Score a sample of the input of a batch job, and return an estimate of its pairs, tokens, time and cost.
 
     Nothing is written, and a hosted model is not called. `machine_price` is the price of a machine like this one in US dollars
-    per hour. The other arguments are those of `podium.batch`, and so are the errors.
+    per hour, for models on this machine. The other arguments are those of `podium.batch`, and so are the errors.
     """
     from podium.batch.jobs import JobRequest
     from podium.batch.planning import planned
     from podium.load import load
-    from podium.prices import find_price
 
     if machine_price is not None:
         check_positive_number("machine_price", machine_price)
@@ -163,7 +162,7 @@ def plan_batch(
     )
     with contextlib.ExitStack() as stack:
         loaded = reranker if isinstance(reranker, Reranker) else stack.enter_context(load(reranker))
-        return planned(request, loaded, price=find_price(loaded.model, price), machine_price=machine_price)
+        return planned(request, loaded, price=price, machine_price=machine_price)
 
 
 @refuse_unknown_names

@@ -143,8 +143,8 @@ def new_manifest(
     options = _options(request, files, fields, reranker)
     for file in files[1:]:
         _check_columns(file, options, files[0])
-    lists = LAYOUTS[options.layout].lists(options.columns)
-    parts = divided(files, options.format_name, options.part_size, lists)
+    list_path = LAYOUTS[options.layout].list_path(options.columns)
+    parts = divided(files, options.format_name, options.part_size, list_path)
     check_first_rows(parts[0], options)
     return Manifest(options=options, scorer=scorer_facts(reranker), fields=fields, parts=parts, load_options=load_options or {})
 

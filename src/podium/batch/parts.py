@@ -35,13 +35,13 @@ class Part:
         return f"part-{self.number:06}-{hashlib.blake2b(identity.encode(), digest_size=6).hexdigest()}"
 
 
-def divided(files: Iterable[InputFile], format_name: str | None, part_size: int, lists: Sequence[str] = ()) -> list[Part]:
-    """Return the parts of files, each with about `part_size` pairs. `lists` is explained at `TableFormat.ranges`.
+def divided(files: Iterable[InputFile], format_name: str | None, part_size: int, list_path: Sequence[str] = ()) -> list[Part]:
+    """Return the parts of files, each with about `part_size` pairs. `list_path` is explained at `TableFormat.ranges`.
 
     Only the sizes that files declare, or a sample of their lines, are read.
     """
     tables = [(file, table_format(file.path, format_name)) for file in files]
-    ranges = [(file, *limits) for file, table in tables for limits in table.ranges(file, part_size, lists)]
+    ranges = [(file, *limits) for file, table in tables for limits in table.ranges(file, part_size, list_path)]
     return [Part(number, file, start, stop) for number, (file, start, stop) in enumerate(ranges)]
 
 

@@ -19,7 +19,7 @@ class Plan:
     - `files`, `parts`, `pairs`: how many the job has.
     - `tokens`: of queries and texts, estimated at four characters per token.
     - `searches`: number of requests with up to 100 documents, in which some providers bill.
-    - `pairs_per_second`: the speed on this machine, None for a hosted model, which is not called.
+    - `pairs_per_second`: the speed on this machine, None if a hosted model would be called, or if the scorer does not tell.
     - `price`: of a hosted model, None if it is unknown.
     - `machine_price`: of a machine like this one, in US dollars per hour, None if it is unknown.
     """

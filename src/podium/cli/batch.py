@@ -20,6 +20,7 @@ from podium.cli.tables import print_rows
 from podium.errors import Argument, InvalidInput
 from podium.inputs import comma_list, refuse
 from podium.load import load
+from podium.prices import CHARACTERS_PER_TOKEN
 
 __all__ = ["batch"]
 
@@ -33,7 +34,8 @@ class _BatchGroup(click.Group):
     def parse_args(self, context: click.Context, arguments: list[str]) -> list[str]:
         first = arguments[0] if arguments else ""
         similar = difflib.get_close_matches(first, self.commands, n=1)
-        if similar and first not in self.commands and not os.path.exists(first):
+        is_glob = bool(set("*?[") & set(first))
+        if similar and first not in self.commands and not is_glob and not os.path.exists(first):
             raise click.UsageError(f"No such command or file '{first}'. Did you mean '{similar[0]}'?", context)
         if first not in self.commands:
             arguments = ["run", *arguments]
@@ -60,7 +62,8 @@ def batch() -> None:
 @click.option(
     "--columns",
     metavar="NAME=COLUMN,…",
-    help="Columns with other names: of query, document, documents, query_id, id (of a document) or ids (in lists).",
+    help="Columns whose names are not the usual ones. NAME is query, document, documents, query_id, id (of a document) or ids "
+    "(in lists).",
 )
 @click.option("--copy", metavar="COLUMN,COLUMN", help="Columns that are copied to the results.")
 @click.option(
@@ -76,9 +79,14 @@ def batch() -> None:
     show_default=True,
     help="A row per result, a TREC run, or replies to batch requests.",
 )
-@click.option("--collection", metavar="FOLDER", help="Folder in BEIR's layout with the texts of a run.")
+@click.option("--collection", metavar="FOLDER", help="Folder in BEIR's layout with the texts of a TREC run.")
 @click.option(
-    "--part-size", type=POSITIVE, default=PART_SIZE, show_default=True, metavar="N", help="Pairs per part of the output, about."
+    "--part-size",
+    type=POSITIVE,
+    default=PART_SIZE,
+    show_default=True,
+    metavar="N",
+    help="About how many pairs each part of the job has.",
 )
 @click.option(
     "--engine",
@@ -88,12 +96,16 @@ def batch() -> None:
     help="This machine, or a Ray cluster whose nodes have the files under the same paths.",
 )
 @click.option("--ray-address", metavar="ADDRESS", help="Address of the cluster, or auto.  [default: start Ray here]")
-@click.option("--ray-actors", type=POSITIVE, metavar="N", help="Most actors.  [default: as many as the processors allow]")
+@click.option(
+    "--ray-actors", type=POSITIVE, metavar="N", help="Maximum number of actors.  [default: as many as the processors allow]"
+)
 @click.option("--ray-cpus", type=POSITIVE, metavar="N", help="Processors of an actor, and threads of its model.  [default: 1]")
 @click.option("--requests-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
 @click.option("--tokens-per-minute", type=float, metavar="N", help="For hosted APIs: the provider's limit.")
-@click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this run could cost more.")
-@click.option("--price", metavar="X/UNIT", help="For hosted APIs: 0.05/Mtokens or 2/ksearches.  [default: a list of prices]")
+@click.option("--max-cost", type=float, metavar="DOLLARS", help="For hosted APIs: stop before this command could cost more.")
+@click.option(
+    "--price", metavar="X/UNIT", help="For hosted APIs: 0.05/Mtokens or 2/ksearches.  [default: podium's list of prices]"
+)
 @click.option("--plan", is_flag=True, help="Score a sample, and print the pairs and the time that the job would take.")
 @click.option("--machine-price", type=float, metavar="DOLLARS", help="For --plan: price of a machine like this one per hour.")
 @click.option("--strict", is_flag=True, help="Stop at the first bad row.")
@@ -114,9 +126,9 @@ def run(
     """Rerank the queries of files.
 
     IN is a file, a folder, a glob in quotes or a URL (s3://, gs://, hf://) of .parquet, .arrow, .jsonl, .csv, .tsv or .run;
-    the last four also with .gz or .zst. The results of a part of the input appear in FOLDER/parts when they are complete.
-    After an interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit code is 1 if there
-    are any.
+    the last four also with .gz or .zst. The job is divided into parts, and the results of a part appear in FOLDER/parts when
+    they are complete. After an interruption, run the same command again. Bad rows are in FOLDER/rejected.parquet, and the exit
+    code is 1 if there are any.
     """
     options |= {
         "columns": _columns(columns),
@@ -124,12 +136,13 @@ def run(
         "rank_by": None if by is None else comma_list(by),
         "progress": True,
     }
+    if not plan:
+        refuse({"machine_price": machine_price}, "only --plan has the option")
     with load(model, **load_options) as reranker:
         if plan:
             plan_options = {name: options[name] for name in PLAN_OPTIONS}
             _print_plan(plan_batch(inputs, reranker=reranker, machine_price=machine_price, **plan_options))
             return 0
-        refuse({"machine_price": machine_price}, "only --plan has the option")
         try:
             with contextlib.redirect_stdout(sys.stderr):  # Ray prints messages on stdout
                 result = run_batch(inputs, to, reranker=reranker, **options)
@@ -148,7 +161,8 @@ def run(
 def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) -> int:
     """Compute parts of the results in FOLDER again, and compare them.
 
-    The model is the one of the job, and is loaded with the options of the job. The exit code is 1 if a part differs.
+    The model is that of the job. It is loaded with the job's options, except those that this command sets. The exit code is 1
+    if a part differs.
     """
     name, job_options = job_model(Path(folder))
     with load(name, **job_options | load_options) as reranker:
@@ -157,7 +171,8 @@ def verify(folder: str, sample: int, seed: int, load_options: dict[str, Any]) ->
         first_row = "" if row is None else f" from row {row:,} on"
         print(f"{path} differs{first_row}; to compute it again, delete it and run the job again")
     equal_count = result.parts - len(result.different)
-    print(f"{equal_count:,} of {result.parts:,} parts are equal; {result.complete:,} are complete")
+    checked = _counted(result.parts, "checked part")
+    print(f"{equal_count:,} of {checked} gave the same results; the job has {_counted(result.complete, 'complete part')}")
     if result.missing:
         parts = "1 part of the job is" if result.missing == 1 else f"{result.missing:,} parts of the job are"
         click.echo(f"note: {parts} missing; run the job again", err=True)
@@ -171,14 +186,14 @@ def _columns(text: str | None) -> dict[str, str]:
         name, _, column = entry.partition("=")
         columns[name] = column
     if not all(columns.values()):
-        raise InvalidInput(Argument("columns"), " has entries such as query=question, separated by commas")
+        raise InvalidInput(Argument("columns"), " must have entries such as query=question, separated by commas")
     return columns
 
 
 def _print_plan(plan: Plan) -> None:
     files = f"{_counted(plan.files, 'file')} and {_counted(plan.parts, 'part')}"
     print(f"{_counted(plan.pairs, 'pair')} in {files}, estimated from {_counted(plan.sample_pairs, 'pair')}")
-    print(f"about {_counted(plan.tokens, 'token')}, at four characters per token")
+    print(f"about {_counted(plan.tokens, 'token')}, at {CHARACTERS_PER_TOKEN} characters per token")
     if plan.pairs_per_second is None:
         print("the model is hosted, so no request was sent and its speed is unknown")
         if plan.price is None:
@@ -188,6 +203,7 @@ def _print_plan(plan: Plan) -> None:
         return
     print(f"{plan.pairs_per_second:,.0f} pairs/s on this machine")
     columns = ["machines like this one", "time"]
+    # The times and costs are not None, because the speed and the price are known.
     rows = [[f"{machines:,}", _duration(plan.seconds(machines) or 0.0)] for machines in PLANNED_MACHINES]
     if plan.machine_price is not None:
         columns.append("US dollars")
@@ -220,7 +236,7 @@ def _print_result(result: BatchResult) -> None:
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     if result.cost is not None:
-        click.echo(f"note: the estimated cost is {result.cost:.4f} US dollars", err=True)
+        click.echo(f"note: the estimated cost of this command is {result.cost:.4f} US dollars", err=True)
     if result.rejected:
         rows = "1 bad row was" if result.rejected == 1 else f"{result.rejected:,} bad rows were"
         click.echo(f"note: {rows} not scored; see {result.folder / 'rejected.parquet'}", err=True)

@@ -28,22 +28,25 @@ from podium.types import ScoreKind, Scores
 
 __all__ = ["HostedScorer"]
 
+MAX_TIMEOUT = 1_000_000  # seconds; the system cannot wait for arbitrarily many
+
 
 class HostedScorer(BaseScorer):
     """A hosted model. It can be shared between threads and event loops, which reuse its connections.
 
     - `provider`: a provider's name, or a Provider of your own.
     - `api_key`: default is the provider's environment variable. A server of your own may need no key.
-    - `base_url`: the server. Default is the environment variable such as COHERE_BASE_URL, else the provider's public server.
+    - `base_url`: the server. Default is the provider's environment variable, such as COHERE_BASE_URL, else its public server.
       A user and password in the URL are sent as basic authentication. They replace the key if both use the same header.
     - `timeout`: seconds until the last reply must have arrived, retries included. A reply that arrives in time is decoded
-      even if that takes longer. A reply is limited to 8 MB plus eight times the size of its request, and to 64 MB.
+      even if that takes longer.
     - `retries`: how often a failed request is sent again.
     - `max_documents`: the maximum number of documents per request. Default is the provider's limit. A call with more documents
       becomes several requests, at most 8 at a time.
     - `client`, `async_client`: your own httpx clients. podium does not close them.
 
-    The constructor raises MissingKey and InvalidInput, scoring raises ProviderError.
+    A reply may have at most 8 MB plus eight times the size of its request, and never more than 64 MB. The constructor raises
+    MissingKey and InvalidInput, scoring raises ProviderError.
     """
 
     def __init__(
@@ -72,7 +75,7 @@ class HostedScorer(BaseScorer):
         self._async_clients = AsyncClients(async_client)
         if client is None:
             new_client().close()  # so that invalid proxies or certificates are reported now, not in the first call
-        self.renew()
+        self._open_connections()
         renew_after_fork(self)
 
     def __repr__(self) -> str:
@@ -104,7 +107,7 @@ class HostedScorer(BaseScorer):
         return self.provider.score_kind
 
     def settings(self) -> dict[str, Any]:
-        """The model's name, its server if it is not the public one, and the limits of a call. Keys are left out."""
+        """The model's name, its server if it is not the public one, and the limits of a call. API keys are left out."""
         options = {"base_url": self._server, "max_documents": self._max_documents}
         return {
             "model": self.model,
@@ -117,7 +120,7 @@ class HostedScorer(BaseScorer):
         return self.score_with(query, texts, before_retry=None)
 
     def score_with(self, query: str, texts: Sequence[str], *, before_retry: Callable[[], float] | None) -> Scores:
-        """Do what `score` does. `before_retry` is that of Policy."""
+        """Do what `score` does. `before_retry` is called before a retry, and returns the minimum number of seconds to wait."""
         policy = dataclasses.replace(self._current_policy, before_retry=before_retry)
         return _scores(send_all(self._requests(query, texts), self._connections, policy))
 
@@ -131,10 +134,16 @@ class HostedScorer(BaseScorer):
         return await to_thread(_scores, replies)
 
     def renew(self) -> None:
-        """Replace all connections. In a forked process, the old ones could receive replies to the parent's requests.
+        """Replace the connections of threads. In a forked process, the old ones could receive replies to the parent's requests.
 
-        The new connections are closed by `close`, or when the scorer is garbage-collected.
+        Clients for event loops stay, because a forked process needs a loop of its own, and so does the user's own client.
         """
+        # The old pool would be closed with the scorer, but a thread that did not survive the fork may hold its lock.
+        self._close_connections.detach()
+        self._open_connections()
+
+    def _open_connections(self) -> None:
+        """Create the pool of connections. It is closed by `close`, or when the scorer is garbage-collected."""
         self._connections = ConnectionPool(self._client)
         self._close_connections = weakref.finalize(self, self._connections.close)
 
@@ -147,7 +156,7 @@ class HostedScorer(BaseScorer):
 
     @property
     def _current_policy(self) -> Policy:
-        """The policy, with the time that is left if the call has a budget."""
+        """The policy, with a timeout that ends at the deadline of the call (see podium.deadlines)."""
         left = seconds_left()
         if left is None:
             return self._policy
@@ -163,6 +172,7 @@ class HostedScorer(BaseScorer):
         credentials = self._credentials
 
         def error_for(status: int, content: bytes) -> ProviderError:
+            # The provider's message is left out of the error if it repeats a text or a secret.
             return wire.error_for(provider, status, content, [query, *texts], credentials.secrets)
 
         headers = {"Content-Type": "application/json", "Accept": "application/json", "User-Agent": "podium"}
@@ -203,15 +213,18 @@ def _checked_base_url(provider: Provider, base_url: Any) -> str | None:
     """Return `base_url`, or else the URL in the environment, or else None, which means the provider's public server."""
     variable = f"{provider.name.upper()}_BASE_URL"
     url = base_url or os.environ.get(variable) or None
-    if url is None and provider.url is None:
-        raise InvalidInput(f"{provider.title} has no public server; pass yours as base_url='http://…' or set {variable}")
-    if url is not None and not (isinstance(url, str) and url.startswith(("http://", "https://"))):
-        raise InvalidInput(Argument("base_url"), " must begin with http:// or https://")
-    if url is not None and {"?", "#"} & set(url):
-        raise InvalidInput(Argument("base_url"), " must not contain ? or #, because a path is appended to it")
-    if url is not None and not _has_host(url):
+    if url is None:
+        if provider.url is None:
+            raise InvalidInput(f"{provider.title} has no public server; pass yours as base_url='http://…' or set {variable}")
+        return None
+    name = Argument("base_url") if base_url else f"the environment variable {variable}"
+    if not (isinstance(url, str) and url.startswith(("http://", "https://"))):
+        raise InvalidInput(name, " must begin with http:// or https://")
+    if {"?", "#"} & set(url):
+        raise InvalidInput(name, " must not contain ? or #, because a path is appended to it")
+    if not _has_host(url):
         raise InvalidInput(
-            Argument("base_url"),
+            name,
             " is not a valid URL; write http://host:port, an IPv6 address in brackets, and special characters of a user name "
             "and password as %2F and the like",
         )
@@ -229,10 +242,10 @@ def _has_host(url: str) -> bool:
 
 
 def _checked_policy(timeout: Any, retries: Any) -> Policy:
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < 1e6:
-        raise InvalidInput(f"timeout must be a positive number of seconds, not {timeout!r:.40}")
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not 0 < timeout < MAX_TIMEOUT:
+        raise InvalidInput(f"timeout must be a number of seconds between 0 and {MAX_TIMEOUT:,}, not {timeout!r:.40}")
     if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
-        raise InvalidInput(f"retries must be 0 or more, not {retries!r:.40}")
+        raise InvalidInput(f"retries must be a whole number, 0 or more, not {retries!r:.40}")
     return Policy(float(timeout), retries)
 
 

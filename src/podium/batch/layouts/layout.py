@@ -232,7 +232,7 @@ class Layout(ABC):
             Argument("columns", {name: "…"}),
         )
 
-    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+    def list_path(self, columns: Mapping[str, str]) -> tuple[str, ...]:
         """Return the names that lead to the list of documents of a row, () if a row has one document."""
         return ()
 

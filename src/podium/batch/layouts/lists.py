@@ -25,7 +25,7 @@ class Lists(Layout):
     required = ("query", "documents")
     ids = ("query_id", "ids")
 
-    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+    def list_path(self, columns: Mapping[str, str]) -> tuple[str, ...]:
         return (columns["documents"],)
 
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:

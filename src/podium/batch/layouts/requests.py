@@ -33,7 +33,7 @@ class Requests(Layout):
     required = ("custom_id", "body")
     has_requests = True
 
-    def lists(self, columns: Mapping[str, str]) -> tuple[str, ...]:
+    def list_path(self, columns: Mapping[str, str]) -> tuple[str, ...]:
         return columns["body"], "documents"
 
     def documents_of(self, values: Mapping[str, Any], source: PartInput) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Arrow files (also called Feather): record batches, which are not divided. Positions are rows."""
+"""Arrow files (also called Feather): record batches, which are not divided. A position is the number of a row, from 0."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class ArrowFile(TableFormat):
                     skipped = max(0, start - batch_start)
                     yield from batch_rows(_batch(reader, number).slice(skipped), batch_start + skipped, columns, copied)
 
-    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, list_path: Sequence[str] = ()) -> list[Range]:
         """Return ranges of whole record batches with at least `part_size` rows, except for the last range."""
         ranges: list[Range] = []
         start = end = 0
@@ -99,7 +99,10 @@ def _binary(arrow_type: Any) -> Any:
 
 @contextlib.contextmanager
 def _opened(file: InputFile, columns: Collection[str] | None = None) -> Iterator[Any]:
-    """Open a file for the block, to read `columns`, None for all. Raises InvalidInput if it is damaged, also in the block."""
+    """Open a file for the block, to read `columns`, None for all.
+
+    Raises InvalidInput if it is damaged, also when the block reads it.
+    """
     ipc = import_optional("pyarrow.ipc", "batch")
     with reading(file, "an Arrow"), open_file(file) as content:
         names = ipc.open_file(content).schema.names

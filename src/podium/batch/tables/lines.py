@@ -36,12 +36,12 @@ class LineFormat(TableFormat):
             elif line.strip():
                 yield self._row(position, line)
 
-    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, list_path: Sequence[str] = ()) -> list[Range]:
         if compression_of(file.path):
             return [(0, None)]
-        return even_ranges(file.size, part_count(file.size / self._bytes_per_pair(file, lists), part_size))
+        return even_ranges(file.size, part_count(file.size / self._bytes_per_pair(file, list_path), part_size))
 
-    def _bytes_per_pair(self, file: InputFile, lists: Sequence[str]) -> float:
+    def _bytes_per_pair(self, file: InputFile, list_path: Sequence[str]) -> float:
         """Return about how many bytes of a file belong to a pair, measured at several positions."""
         pair_count = byte_count = 0
         for start in sorted({index * file.size // SAMPLES for index in range(SAMPLES)}):
@@ -50,7 +50,7 @@ class LineFormat(TableFormat):
                     break
                 if line is not None and line.strip():
                     byte_count += len(line)
-                    pair_count += _item_count(self._row(position, line).values, lists)
+                    pair_count += _item_count(self._row(position, line).values, list_path)
         return max(1, byte_count) / max(1, pair_count)
 
     def estimated_end(self, file: InputFile) -> int:
@@ -74,10 +74,10 @@ class LineFormat(TableFormat):
             return Row(position, {}, "not UTF-8")
 
 
-def _item_count(values: Mapping[str, Any], lists: Sequence[str]) -> int:
-    """Return the number of items of the list that the names `lists` lead to, 1 if there is none."""
-    value: Any = values if lists else None
-    for name in lists:
+def _item_count(values: Mapping[str, Any], list_path: Sequence[str]) -> int:
+    """Return the number of items of the list that the names `list_path` lead to, 1 if there is none."""
+    value: Any = values if list_path else None
+    for name in list_path:
         value = value.get(name) if isinstance(value, Mapping) else None
     return max(1, len(value)) if isinstance(value, list) else 1
 

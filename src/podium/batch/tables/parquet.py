@@ -1,4 +1,4 @@
-"""Parquet files. Positions are rows. Small row groups are joined to one part, and large ones are divided."""
+"""Parquet files. A position is the number of a row, from 0. Small row groups are joined into one part, large ones divided."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from podium.extras import import_optional
 
 __all__ = ["ParquetFile"]
 
-BATCH_BYTES = 1 << 20  # about how many bytes of rows are decoded at a time, not counting values that are stored once
-BUFFER_BYTES = 1 << 20  # of a column that is read; without a buffer, pyarrow reads all of a row group's column at once
+BATCH_BYTES = 1 << 20  # about how many bytes of rows are decoded at a time; a value in a column's dictionary counts only once
+BUFFER_BYTES = 1 << 20  # bytes read from a column at a time; without a buffer, pyarrow reads all of its row group at once
 
 
 class ParquetFile(TableFormat):
@@ -36,9 +36,9 @@ class ParquetFile(TableFormat):
                             yield from batch_rows(batch.slice(skipped), position + skipped, columns, copied)
                         position += batch.num_rows
 
-    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, list_path: Sequence[str] = ()) -> list[Range]:
         with _opened(file) as parquet:
-            groups = [(end - start, _pair_count(parquet, group, lists)) for group, start, end in _groups(parquet)]
+            groups = [(end - start, _pair_count(parquet, group, list_path)) for group, start, end in _groups(parquet)]
         return group_ranges(groups, part_size)
 
     def row_before(self, file: InputFile, start: int, columns: Collection[str], is_valid: Callable[[Row], bool]) -> Row | None:
@@ -75,23 +75,27 @@ def _last_row_of_group(batches: Iterator[Any], row_count: int, is_valid: Callabl
     return row
 
 
-def _pair_count(parquet: Any, group: int, lists: Sequence[str]) -> int:
-    """Return the number of rows of a row group, or about the number of items of the list that the names `lists` lead to."""
+def _pair_count(parquet: Any, group: int, list_path: Sequence[str]) -> int:
+    """Return the number of rows of a row group, or about the number of items of the list that the names `list_path` lead to."""
     metadata = parquet.metadata.row_group(group)
-    schema = parquet.metadata.schema
-    prefix = ".".join(lists) + "."
-    columns = [index for index in range(metadata.num_columns) if lists and schema.column(index).path.startswith(prefix)]
-    if not columns:
-        return int(metadata.num_rows)
-    # If the metadata of a column is damaged, `iter_batches` raises an error, but `column` ends the process.
-    paths = [schema.column(index).path for index in columns]
-    next(parquet.iter_batches(batch_size=1, row_groups=[group], columns=paths, use_threads=False), None)
-    # Fields of the items that are lists have more values.
-    return int(max(metadata.num_rows, min(metadata.column(index).num_values for index in columns)))
+    row_count = int(metadata.num_rows)
+    if not list_path:
+        return row_count
+    paths = [parquet.metadata.schema.column(index).path for index in range(metadata.num_columns)]
+    prefix = ".".join(list_path) + "."
+    item_paths = {index: path for index, path in enumerate(paths) if path.startswith(prefix)}
+    if not item_paths:
+        return row_count
+    # `metadata.column` crashes the process if the metadata of a column are damaged, so `iter_batches` reads the columns first:
+    # it raises an error.
+    columns = list(item_paths.values())
+    next(parquet.iter_batches(batch_size=1, row_groups=[group], columns=columns, use_threads=False), None)
+    # If items are records, a field that is a list has more values than there are items. So the smallest number is used.
+    return max(row_count, min(int(metadata.column(index).num_values) for index in item_paths))
 
 
 def _batches(parquet: Any, group: int, columns: Collection[str] | None) -> Iterator[Any]:
-    """Yield the rows of a row group in record batches with `columns`, None for all."""
+    """Yield the rows of a row group in record batches. `columns` are the names of their columns, None for all."""
     metadata = parquet.metadata.row_group(group)
     bytes_per_row = max(1, metadata.total_byte_size // max(1, metadata.num_rows))
     batch_size = max(1, min(BATCH_ROWS, BATCH_BYTES // bytes_per_row))
@@ -102,11 +106,11 @@ def _batches(parquet: Any, group: int, columns: Collection[str] | None) -> Itera
 
 @contextlib.contextmanager
 def _opened(file: InputFile) -> Iterator[Any]:
-    """Open a file for the block. Raises InvalidInput if it is damaged, also in the block."""
-    parquet = import_optional("pyarrow.parquet", "batch")
+    """Open a file for the block. Raises InvalidInput if it is damaged, also when the block reads it."""
+    pyarrow_parquet = import_optional("pyarrow.parquet", "batch")
     with (
         reading(file, "a Parquet"),
         open_file(file) as content,
-        parquet.ParquetFile(content, buffer_size=BUFFER_BYTES) as opened,
+        pyarrow_parquet.ParquetFile(content, buffer_size=BUFFER_BYTES) as parquet,
     ):
-        yield opened
+        yield parquet

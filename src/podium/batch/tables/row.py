@@ -86,10 +86,10 @@ class TableFormat(ABC):
         `copied` keep their types in the `copied` of a row; without types, they are among the values.
         """
 
-    def ranges(self, file: InputFile, part_size: int, lists: Sequence[str] = ()) -> list[Range]:
+    def ranges(self, file: InputFile, part_size: int, list_path: Sequence[str] = ()) -> list[Range]:
         """Return the ranges of a file's parts, each with about `part_size` pairs. By default a file is one part.
 
-        A pair is a row, or an item of the list that the names `lists` lead to: a column, and the fields in it.
+        A pair is a row, or an item of the list that the names `list_path` lead to: a column, and the fields in it.
         """
         return [(0, None)]
 
