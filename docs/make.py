@@ -33,9 +33,7 @@ from types import MappingProxyType
 from typing import Any
 
 import click
-import nbformat
 import yaml
-from nbclient import NotebookClient
 
 from podium.cli import podium
 from podium.compose.table import COMPONENTS
@@ -353,6 +351,9 @@ def run(command: list[str], folder: Path = ROOT, variables: Mapping[str, str] = 
 
 def run_notebook() -> None:
     """Run the notebook, and write it with the new outputs but without times."""
+    import nbformat  # here, because the tests of the pages do not need these packages, and importing them is slow
+    from nbclient import NotebookClient
+
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(
         notebook, timeout=120, coalesce_streams=True, resources={"metadata": {"path": str(NOTEBOOK.parent)}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,21 @@ settings.register_profile("podium", deadline=None)  # a busy machine must not fa
 settings.load_profile("podium")
 
 collect_ignore = ["support"]  # pytest would look for doctests there, and import the environment again, with another cache
+
+
+class OnlyFilesWithTests:
+    """A plugin that ignores modules without tests: no `test_` in the name, and no example in a docstring.
+
+    pytest would import each of them in every worker process, together with the packages that it is for.
+    """
+
+    def pytest_ignore_collect(self, collection_path: Path) -> bool | None:
+        is_module = collection_path.suffix == ".py" and not collection_path.name.startswith("test_")
+        return True if is_module and ">>>" not in collection_path.read_text(encoding="utf-8") else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(OnlyFilesWithTests())  # as a plugin, it is also asked about the files in src
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,18 @@ import os
 import re
 import subprocess
 import sys
+from typing import Any
 
-import nbformat
 import pytest
-from nbclient import NotebookClient
 
 import loopback
 from environment import PARITY_MODELS, ROOT, SHARED
+from lazy_modules import LazyModule
 from podium import CohereReranker, HFCrossEncoderReranker, VoyageAIReranker
 from podium.errors import InvalidInput, MissingKey, ModelNotFound
+
+nbclient = LazyModule("nbclient")
+nbformat = LazyModule("nbformat")
 
 NOTEBOOK = ROOT / "docs" / "guide.ipynb"
 GUIDE = SHARED / "guide" / "rerankers.md"
@@ -145,11 +148,11 @@ def test_notebook_prints_the_output_that_it_contains():
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     executed = nbformat.from_dict(notebook)
     resources = {"metadata": {"path": str(NOTEBOOK.parent)}}
-    NotebookClient(executed, timeout=120, coalesce_streams=True, resources=resources).execute()
+    nbclient.NotebookClient(executed, timeout=120, coalesce_streams=True, resources=resources).execute()
     assert _printed(executed) == _printed(notebook)
 
 
-def _printed(notebook: nbformat.NotebookNode) -> list[str]:
+def _printed(notebook: Any) -> list[str]:
     """Return the output of the cells without stderr, which has a log that depends on the machine."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return [output.get("text", "") for output in outputs if output.get("name") != "stderr"]

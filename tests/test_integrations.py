@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import importlib
 import subprocess
 import sys
-import warnings
 
 import numpy as np
 import pytest
 
 import podium
 from environment import PARITY_MODELS
+from lazy_modules import LazyModule
 from podium.errors import InvalidInput
 from podium.integrations.frames import rerank_frame
 
-with warnings.catch_warnings():  # importing these packages causes warnings, which would be errors
-    warnings.simplefilter("ignore")
-    langchain_documents = importlib.import_module("langchain_core.documents")
-    llama_schema = importlib.import_module("llama_index.core.schema")
-    haystack = importlib.import_module("haystack")
-    redisvl_rerank = importlib.import_module("redisvl.utils.rerank")
-    redisvl_vectorize = importlib.import_module("redisvl.utils.vectorize")
-    pandas = importlib.import_module("pandas")
-    polars = importlib.import_module("polars")
-    from podium.integrations import haystack as for_haystack
-    from podium.integrations import langchain as for_langchain
-    from podium.integrations import llama_index as for_llama_index
-    from podium.integrations import redisvl as for_redisvl
+langchain_documents = LazyModule("langchain_core.documents")
+llama_schema = LazyModule("llama_index.core.schema")
+haystack = LazyModule("haystack")
+redisvl_rerank = LazyModule("redisvl.utils.rerank")
+redisvl_vectorize = LazyModule("redisvl.utils.vectorize")
+pandas = LazyModule("pandas")
+polars = LazyModule("polars")
+for_haystack = LazyModule("podium.integrations.haystack")
+for_langchain = LazyModule("podium.integrations.langchain")
+for_llama_index = LazyModule("podium.integrations.llama_index")
+for_redisvl = LazyModule("podium.integrations.redisvl")
 
 QUERY = "a red fruit"
 TEXTS = ["the sea at night", "a ripe red apple", "", "stones"]
@@ -170,9 +167,9 @@ def test_embedder_is_a_redisvl_vectorizer():
         assert asyncio.run(vectorizer.aembed_many(["a", "the capital"])) == vectors.tolist()
 
 
-@pytest.fixture(params=[pandas.DataFrame, polars.DataFrame], ids=["pandas", "polars"])
+@pytest.fixture(params=[pandas, polars], ids=["pandas", "polars"])
 def frame(request):
-    return request.param({"text": TEXTS, "index": range(4)})
+    return request.param.DataFrame({"text": TEXTS, "index": range(4)})
 
 
 def test_frame_is_reordered_with_scores_and_ranks(mini, expected, frame):

@@ -109,6 +109,20 @@ def test_importing_podium_loads_no_third_party_package():
     assert loaded_modules("import podium") - set(sys.stdlib_module_names) == {"podium"}
 
 
+COMMAND_MODULES = """
+import sys
+from podium.cli import COMMANDS, podium
+podium.commands["models"]
+print(*[name for name in COMMANDS if f"podium.cli.{name}" in sys.modules])
+"""
+
+
+def test_command_imports_the_module_of_no_other_command():
+    """Importing the modules of all commands takes longer than most commands."""
+    process = subprocess.run([sys.executable, "-c", COMMAND_MODULES], capture_output=True, check=True, text=True)
+    assert process.stdout == "models\n"
+
+
 def test_hosted_reranker_loads_no_local_runtime():
     modules = loaded_modules("import podium; podium.load('cohere:m', api_key='k')")
     assert not {"onnxruntime", "onnx", "tokenizers", "numpy"} & modules

@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import threading
 
-import ir_measures
 import pytest
 
 from commands import run_in_process, run_in_subprocess
 from fruit import write_json_lines
+from lazy_modules import LazyModule
 from podium.cli.first_stages import first_stage, first_stage_name, without_passwords
 from podium.evaluation.collections import Collection
 from redisearch import NAME, TEXT_INFO, answering
 from resp import FakeRedis
+
+ir_measures = LazyModule("ir_measures")
 
 
 def test_tables_agree_with_ir_measures_on_the_written_runs(folder, tmp_path):

@@ -38,7 +38,8 @@ arguments = json.loads(sys.argv[1])
 row = PublishedScores(**arguments["row"]) if arguments["row"] else None
 table = [] if row is None else [row]
 try:
-    check_model(arguments["model"], "auto", arguments["options"], published_scores_of(arguments["model"], table))
+    published = published_scores_of(arguments["model"], table)
+    check_model(arguments["model"], "auto", arguments["options"], published, speed_seconds=0.01)
 except PodiumError as error:
     print(error)
     sys.exit(1)

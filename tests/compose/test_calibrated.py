@@ -10,13 +10,13 @@ from typing import get_args
 
 import numpy as np
 import pytest
-import scipy.optimize
 from hypothesis import given
 from hypothesis import strategies as st
 
 import podium
 from commands import run_in_subprocess
 from fakes import AsyncWordOverlap, FunctionScorer, WordOverlap
+from lazy_modules import LazyModule
 from podium.compose.calibrated import CalibratedScorer, Calibration, read_calibration, write_calibration
 from podium.errors import InvalidInput
 from podium.evaluation.calibration import brier, expected_calibration_error, isotonic, platt
@@ -24,6 +24,8 @@ from podium.hosted.providers import PROVIDERS
 from podium.hosted.scorer import HostedScorer
 from podium.ordering import NO_TEXT_SCORES
 from podium.types import ScoreKind, Scores
+
+optimize = LazyModule("scipy.optimize")
 
 PLATT = Calibration("word-overlap", "1", "platt", slope=2.0, offset=-3.0)
 ISOTONIC = Calibration("m", None, "isotonic", points=((0.0, 0.1), (1.0, 0.9)))
@@ -67,7 +69,7 @@ def test_platt_finds_the_same_minimum_as_scipy():
         logits = parameters[0] * scores / 100 + parameters[1]
         return (np.logaddexp(0, logits) - target * logits).sum()
 
-    best = scipy.optimize.minimize(loss, [0.0, 0.0], method="BFGS").x
+    best = optimize.minimize(loss, [0.0, 0.0], method="BFGS").x
     assert platt(scores.tolist(), relevant.tolist()) == pytest.approx((best[0] / 100, best[1]), rel=1e-3)
 
 
@@ -107,9 +109,7 @@ def test_isotonic_equals_scipy(pairs):
     for score, relevant in pairs:
         relevant_by_score[score].append(relevant)
     groups = list(relevant_by_score.values())
-    reference = scipy.optimize.isotonic_regression(
-        [np.mean(group) for group in groups], weights=[len(group) for group in groups]
-    ).x
+    reference = optimize.isotonic_regression([np.mean(group) for group in groups], weights=[len(group) for group in groups]).x
     points = isotonic(scores, [relevant for _, relevant in pairs])
     calibration = Calibration("m", None, "isotonic", points=points)
     probabilities = [calibration(score) for score in relevant_by_score]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lazy_modules import LazyModule
 from podium.evaluation.significance import bootstrap_interval, difference, holm, randomisation_p
+
+stats = LazyModule("scipy.stats")
 
 
 def test_difference_equals_values_computed_by_hand():
@@ -28,11 +30,11 @@ def test_difference_of_equal_systems_is_zero():
 def test_p_and_interval_agree_with_scipy(count):
     gains = np.random.default_rng(count).normal(0.03, 0.1, count)
     gains[: count // 4] = 0
-    reference = scipy.stats.permutation_test(
+    reference = stats.permutation_test(
         (gains, np.zeros(count)), lambda a, b: (a - b).mean(), permutation_type="samples", n_resamples=20_000, rng=1
     )
     assert randomisation_p(gains) == pytest.approx(reference.pvalue, abs=0.015)
-    bootstrap = scipy.stats.bootstrap((gains,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
+    bootstrap = stats.bootstrap((gains,), np.mean, method="percentile", n_resamples=10_000, rng=1).confidence_interval
     assert bootstrap_interval(gains) == pytest.approx(
         (bootstrap.low, bootstrap.high), abs=0.1 * (bootstrap.high - bootstrap.low)
     )

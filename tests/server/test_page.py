@@ -10,18 +10,18 @@ import sys
 from typing import get_args
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
 
 import podium
 from commands import run_in_process
 from fakes import FunctionScorer, WordOverlap
+from lazy_modules import LazyModule
 from podium.evaluation.collections import read_collection
 from podium.server.http.keys import add_key
 from podium.server.settings import Settings
 from podium.types import ScoreKind, Scores
 from serving import ServerThread
 
-expect.set_options(timeout=30_000)  # a busy machine is slow
+playwright = LazyModule("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
@@ -52,8 +52,9 @@ def server(mini):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    playwright.expect.set_options(timeout=30_000)  # a busy machine is slow
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
 
@@ -69,7 +70,7 @@ def page(browser, server):
     page.on("pageerror", lambda error: messages.append(str(error)))
     page.on("request", lambda request: urls.append(request.url))
     page.goto(server.url)
-    expect(page.locator("#models input")).to_have_count(4)
+    playwright.expect(page.locator("#models input")).to_have_count(4)
     yield page
     assert [text for text in messages if "the server responded with a status of" not in text] == []
     assert all(url.startswith((server.url, "data:", "blob:")) for url in urls), urls
@@ -82,10 +83,10 @@ def test_passage_that_decided_the_score_is_shown(page):
     page.check("#passages")
     rank(page, [long_text, "the sea"])
     first = page.locator(".result").first
-    expect(first.locator("mark.passage")).to_contain_text("The best red fruit is a ripe apple.")
-    expect(first.locator(".more")).to_contain_text("tokens read")
-    expect(first.locator(".cut")).to_have_count(0)
-    expect(page.locator(".note").first).to_contain_text("1 of 2 documents were read in passages")
+    playwright.expect(first.locator("mark.passage")).to_contain_text("The best red fruit is a ripe apple.")
+    playwright.expect(first.locator(".more")).to_contain_text("tokens read")
+    playwright.expect(first.locator(".cut")).to_have_count(0)
+    playwright.expect(page.locator(".note").first).to_contain_text("1 of 2 documents were read in passages")
 
 
 def rank(page, documents=DOCUMENTS, query=QUERY, models=("podium-mini",)):
@@ -95,8 +96,8 @@ def rank(page, documents=DOCUMENTS, query=QUERY, models=("podium-mini",)):
     for box in page.locator("#models input").all():
         box.set_checked(box.get_attribute("value") in models)
     page.click("#rank")
-    expect(page.locator("#columns section")).to_have_count(len(models))
-    expect(page.locator("#status")).to_contain_text(re.compile("ranked in|failed"))
+    playwright.expect(page.locator("#columns section")).to_have_count(len(models))
+    playwright.expect(page.locator("#status")).to_contain_text(re.compile("ranked in|failed"))
 
 
 def shown_texts(page, column=0):
@@ -140,7 +141,7 @@ def test_rerankers_are_shown_side_by_side_even_if_one_fails(page):
     assert "2 search units billed" in sections.nth(2).inner_text()
     top_edges = [sections.nth(column).bounding_box()["y"] for column in range(3)]
     assert max(top_edges) - min(top_edges) < 1  # pixel
-    expect(page.locator("#status")).to_have_text("1 of 3 rerankers failed")
+    playwright.expect(page.locator("#status")).to_have_text("1 of 3 rerankers failed")
 
 
 def test_at_most_three_rerankers_can_be_selected(page):
@@ -155,10 +156,10 @@ def test_every_kind_of_score_is_described(browser):
     with ServerThread(rerankers={kind: podium.Reranker(scorer) for kind, scorer in scorers.items()}) as server:
         page = browser.new_page()
         page.goto(server.url)
-        expect(page.locator("#models input")).to_have_count(len(kinds))
+        playwright.expect(page.locator("#models input")).to_have_count(len(kinds))
         for kind in kinds:
             rank(page, models=(kind,))
-            expect(page.locator("#columns h2")).to_have_text(kind)
+            playwright.expect(page.locator("#columns h2")).to_have_text(kind)
             assert "undefined" not in page.locator(".facts").inner_text()
         page.close()
 
@@ -183,7 +184,7 @@ def test_explanation_marks_sentences_by_their_contributions(page, mini):
     rank(page, [" ".join(sentences), "the sea"])
     item = page.locator('.result[data-index="0"]')
     item.locator(".text").click()
-    expect(item.locator("mark")).to_have_count(6)
+    playwright.expect(item.locator("mark")).to_have_count(6)
     assert [text.strip() for text in item.locator("mark.s4").all_inner_texts()] == [sentences[1]]
     expected = mini.explain(QUERY, " ".join(sentences)).sentences
     assert item.locator("mark.s4").get_attribute("title") == f"contribution to the score: +{expected[1].contribution:.4f}"
@@ -195,7 +196,7 @@ def test_explanation_marks_sentences_by_their_contributions(page, mini):
 def test_explanation_of_a_single_sentence(page):
     rank(page)
     page.locator('.result[data-index="1"] .text').click()
-    expect(page.locator('.result[data-index="1"]')).to_contain_text("the text is one sentence")
+    playwright.expect(page.locator('.result[data-index="1"]')).to_contain_text("the text is one sentence")
 
 
 # Judgements
@@ -269,10 +270,10 @@ def test_judgements_belong_to_their_request(page):
 )
 def test_file_can_be_opened_or_dropped(page, name, content, expected_texts):
     page.set_input_files("#file", {"name": name, "mimeType": "text/plain", "buffer": content.encode()})
-    expect(page.locator("#count")).to_have_text("2 documents")
+    playwright.expect(page.locator("#count")).to_have_text("2 documents")
     page.fill("#query", QUERY)
     page.click("#rank")
-    expect(page.locator(".result")).to_have_count(2)
+    playwright.expect(page.locator(".result")).to_have_count(2)
     assert [text.replace("\n", " ") for text in shown_texts(page)] == [text.replace("\n", " ") for text in expected_texts]
     page.fill("#documents", "")
     page.evaluate(
@@ -284,42 +285,42 @@ def test_file_can_be_opened_or_dropped(page, name, content, expected_texts):
         }""",
         [name, content],
     )
-    expect(page.locator("#count")).to_have_text("2 documents")
+    playwright.expect(page.locator("#count")).to_have_text("2 documents")
 
 
 def test_invalid_file_is_an_error(page):
     page.set_input_files("#file", {"name": "a.json", "mimeType": "text/plain", "buffer": b"{"})
-    expect(page.locator("#status")).to_have_class("error")
+    playwright.expect(page.locator("#status")).to_have_class("error")
 
 
 def test_missing_documents_are_an_error(page):
     page.fill("#documents", "")
     page.click("#rank")
-    expect(page.locator("#status")).to_have_text("missing: documents")
+    playwright.expect(page.locator("#status")).to_have_text("missing: documents")
 
 
 def test_invalid_documents_are_an_error(page):
     page.fill("#documents", "a\n" + '{"no_text_here": 1}')
     page.click("#rank")
-    expect(page.locator("#columns .note")).to_contain_text("document 1 has none of the fields")
-    expect(page.locator("#status")).to_have_text("ranking failed")
+    playwright.expect(page.locator("#columns .note")).to_contain_text("document 1 has none of the fields")
+    playwright.expect(page.locator("#status")).to_have_text("ranking failed")
     page.click("text=Save judgements as CSV")
-    expect(page.locator("#status")).to_contain_text("judge some results first")
+    playwright.expect(page.locator("#status")).to_contain_text("judge some results first")
 
 
 def test_index_can_be_searched(page):
     page.fill("#query", "red apple")
     page.click("#search")
-    expect(page.locator("#status")).to_contain_text(re.compile(r"1 document found in .* ms and ranked"))
-    expect(page.locator("#count")).to_have_text("1 document")
+    playwright.expect(page.locator("#status")).to_contain_text(re.compile(r"1 document found in .* ms and ranked"))
+    playwright.expect(page.locator("#count")).to_have_text("1 document")
     assert page.input_value("#fields") == "title,content"
     document = json.loads(page.input_value("#documents"))
     assert (list(document), document["title"]) == (["id", "title", "content"], "Apples")
     assert shown_texts(page) == ["title: Apples\ncontent: a ripe red apple\n"]  # the text that was read
     page.fill("#query", "zzz")
     page.click("#search")
-    expect(page.locator("#status")).to_have_text("the index has no documents for this query")
-    expect(page.locator("#count")).to_have_text("1 document")
+    playwright.expect(page.locator("#status")).to_have_text("the index has no documents for this query")
+    playwright.expect(page.locator("#count")).to_have_text("1 document")
 
 
 def test_keyboard_shortcuts(page):
@@ -337,7 +338,7 @@ def test_keyboard_shortcuts(page):
     page.keyboard.type("x")
     assert page.input_value("#query") == QUERY + "x"
     page.keyboard.press("Control+Enter")
-    expect(page.locator("#status")).to_contain_text("ranked in")
+    playwright.expect(page.locator("#status")).to_contain_text("ranked in")
 
 
 def test_key_is_requested_if_the_server_needs_one(browser, tmp_path):
@@ -345,14 +346,14 @@ def test_key_is_requested_if_the_server_needs_one(browser, tmp_path):
     with ServerThread(Settings(keys_file=tmp_path / "keys.txt"), rerankers={"words": podium.Reranker(WordOverlap())}) as server:
         page = browser.new_page()
         page.goto(server.url)
-        expect(page.locator("#status")).to_contain_text("no valid API key")
+        playwright.expect(page.locator("#status")).to_contain_text("no valid API key")
         page.click("#rank")
-        expect(page.locator("#status")).to_contain_text("no valid API key")
+        playwright.expect(page.locator("#status")).to_contain_text("no valid API key")
         page.fill("#key", key)
         page.keyboard.press("Tab")
-        expect(page.locator("#models input")).to_have_count(1)
+        playwright.expect(page.locator("#models input")).to_have_count(1)
         page.click("#rank")
-        expect(page.locator(".result")).to_have_count(5)
+        playwright.expect(page.locator(".result")).to_have_count(5)
         page.close()
 
 
@@ -374,7 +375,7 @@ def special_ranking(page, mini):
 
 def test_request_can_be_copied_as_curl(page, special_ranking):
     page.click("text=Copy as curl")
-    expect(page.locator("#status")).to_have_text("copied as curl")
+    playwright.expect(page.locator("#status")).to_have_text("copied as curl")
     curl = page.evaluate("navigator.clipboard.readText()").rstrip()
     output = subprocess.run(["bash", "-c", f"{curl} -s"], capture_output=True, text=True, check=True).stdout
     assert [result["index"] for result in json.loads(output)["results"]] == [result.index for result in special_ranking]
@@ -382,7 +383,7 @@ def test_request_can_be_copied_as_curl(page, special_ranking):
 
 def test_request_can_be_copied_as_python(page, special_ranking):
     page.click("text=Copy as Python")
-    expect(page.locator("#status")).to_have_text("copied as python")
+    playwright.expect(page.locator("#status")).to_have_text("copied as python")
     code = page.evaluate("navigator.clipboard.readText()")
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     expected = [f"{result.rank:3}  {result.score:.4f}  {result.document}" for result in special_ranking]
@@ -398,10 +399,10 @@ def test_page_fits_the_screen(browser, server, path, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.goto(server.url + path)
     if path == "/":
-        expect(page.locator("#models input")).to_have_count(4)
+        playwright.expect(page.locator("#models input")).to_have_count(4)
         rank(page, ["a" * 300, *DOCUMENTS], models=("podium-mini", "words"))
     else:
-        expect(page.locator("h2").first).to_be_visible()
+        playwright.expect(page.locator("h2").first).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     colors = page.evaluate("[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]")
     text_brightness, background_brightness = (sum(map(int, color[len("rgb(") : -1].split(","))) for color in colors)
@@ -412,7 +413,7 @@ def test_page_fits_the_screen(browser, server, path, width, scheme):
 def test_second_column_is_beside_the_first_on_a_phone(browser, server):
     page = browser.new_page(viewport={"width": 390, "height": 800})
     page.goto(server.url)
-    expect(page.locator("#models input")).to_have_count(4)
+    playwright.expect(page.locator("#models input")).to_have_count(4)
     rank(page, models=("podium-mini", "words"))
     first, second = (page.locator("#columns section").nth(column).bounding_box() for column in range(2))
     assert first["y"] == second["y"]
@@ -422,7 +423,7 @@ def test_second_column_is_beside_the_first_on_a_phone(browser, server):
 
 def test_documentation_shows_every_path(page, server):
     page.goto(f"{server.url}/docs")
-    expect(page.locator("h2").first).to_have_text("POST /v2/rerank")
+    playwright.expect(page.locator("h2").first).to_have_text("POST /v2/rerank")
     content = page.locator("main").inner_text()
     for path in ("/v1/rerank", "/rerank", "/score", "/rank", "/search", "/v1/models", "/info", "/health", "/ready"):
         assert path in content

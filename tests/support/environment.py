@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import tempfile
 from pathlib import Path
 
@@ -20,6 +21,10 @@ os.environ.update(HF_ENDPOINT="http://127.0.0.1:9", HF_HUB_DISABLE_TELEMETRY="1"
 for variable in list(os.environ):
     if variable.endswith(("_API_KEY", "_BASE_URL")) or variable in ("HF_TOKEN", "HF_HUB_OFFLINE"):
         del os.environ[variable]
+
+# Tests start podium about two hundred times, and each of these processes would compile its modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 HAS_CORE = importlib.util.find_spec("podium._native") is not None
 NEEDS_CORE = pytest.mark.skipif(not HAS_CORE, reason="podium was installed without its native core: no C++ compiler")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import json
 from pathlib import Path
@@ -19,7 +20,12 @@ NAMES = sorted(path.name for path in PROMPT_MODELS.iterdir())
 
 def read_spec(model: str | Path) -> DecoderSpec:
     """Return the spec of a small model, by its name or folder."""
-    return read_decoder_spec(from_folder(PROMPT_MODELS / model))
+    return _named_spec(model) if isinstance(model, str) else read_decoder_spec(from_folder(model))
+
+
+@functools.cache
+def _named_spec(name: str) -> DecoderSpec:
+    return read_decoder_spec(from_folder(PROMPT_MODELS / name))
 
 
 def expected_results(name: str) -> dict[str, Any]:

@@ -8,41 +8,68 @@ from __future__ import annotations
 import io
 import logging
 import os
+import pkgutil
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 
 import click
 
-from podium.cli.batch import batch
-from podium.cli.calibrate import calibrate
-from podium.cli.check import check
-from podium.cli.compare import compare
-from podium.cli.demo import demo
-from podium.cli.eval import evaluate
-from podium.cli.health import health
-from podium.cli.index import index
-from podium.cli.key import key
-from podium.cli.models import models
 from podium.cli.options import as_option, with_remedy
-from podium.cli.rank import rank
-from podium.cli.search import search
-from podium.cli.serve import serve
-from podium.cli.tune import tune
 from podium.errors import InvalidInput, MissingKey, ModelNotFound, PodiumError
 from podium.truncation import TruncationWarning
 
 __all__ = ["main", "podium"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+COMMANDS = {
+    "rank": "podium.cli.rank:rank",
+    "index": "podium.cli.index:index",
+    "search": "podium.cli.search:search",
+    "serve": "podium.cli.serve:serve",
+    "health": "podium.cli.health:health",
+    "key": "podium.cli.key:key",
+    "batch": "podium.cli.batch:batch",
+    "eval": "podium.cli.eval:evaluate",
+    "tune": "podium.cli.tune:tune",
+    "compare": "podium.cli.compare:compare",
+    "calibrate": "podium.cli.calibrate:calibrate",
+    "demo": "podium.cli.demo:demo",
+    "models": "podium.cli.models:models",
+    "check": "podium.cli.check:check",
+}
+"""Name of a command → its module and function."""
+
+
+class _Commands(MutableMapping[str, click.Command]):
+    """Commands by name. A command's module is imported when the command is used, so that no command waits for the others."""
+
+    def __init__(self) -> None:
+        self._commands: dict[str, click.Command | None] = dict.fromkeys(COMMANDS)
+
+    def __getitem__(self, name: str) -> click.Command:
+        command = self._commands[name]
+        if command is None:
+            command = self._commands[name] = pkgutil.resolve_name(COMMANDS[name])
+        return command
+
+    def __setitem__(self, name: str, command: click.Command) -> None:
+        self._commands[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._commands)
+
+    def __len__(self) -> int:
+        return len(self._commands)
+
+
+@click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="podium")
 def podium() -> None:
     """Order search results by relevance."""
-
-
-for command in (rank, index, search, serve, health, key, batch, evaluate, tune, compare, calibrate, demo, models, check):
-    podium.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -6,10 +6,12 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from scipy.cluster.hierarchy import fcluster, linkage
 
+from lazy_modules import LazyModule
 from podium.local.late.encoding import normalised
 from podium.local.late.pooling import MAX_ROWS, cluster_numbers, pooled
+
+hierarchy = LazyModule("scipy.cluster.hierarchy")
 
 
 def random_rows(row_count, dimensions=16):
@@ -23,7 +25,7 @@ def test_clusters_are_those_of_scipy(row_count, factor):
     rows = normalised(random_rows(row_count))
     cluster_count = max(row_count // factor, 1)
     distances = (1 - rows @ rows.T)[np.triu_indices(row_count, 1)]  # of each pair of rows, in the order that scipy reads
-    expected = fcluster(linkage(distances, method="ward"), cluster_count, criterion="maxclust")
+    expected = hierarchy.fcluster(hierarchy.linkage(distances, method="ward"), cluster_count, criterion="maxclust")
     labels = cluster_numbers(rows, cluster_count)
     assert ((labels[:, None] == labels) == (expected[:, None] == expected)).all()
     assert sorted(set(labels.tolist())) == list(range(cluster_count))
