@@ -104,8 +104,9 @@ def test_server_stops_while_a_model_is_loading():
             url = re.search(r"url=(\S+)/ ", process.stderr.readline())[1]
             wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
             assert httpx.get(f"{url}/ready").json() == {"status": "loading"}
-            reply = httpx.post(f"{url}/v2/rerank", json=REQUEST)
-            assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+            for path, request in (("/v2/rerank", REQUEST), ("/search", {"query": "moon"})):
+                reply = httpx.post(f"{url}{path}", json=request)
+                assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
             process.send_signal(signal.SIGTERM)
             process.wait(120)
 

@@ -51,8 +51,7 @@ class Models:
         Names from requests are never returned, so the result can be a label of metrics. Raises Refusal if no model can answer,
         or if the models are still loading.
         """
-        if not self.is_loaded:
-            raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
+        self._check_loaded()
         if requested is None:
             return next(iter(self.rerankers))
         if requested in self.rerankers:
@@ -62,6 +61,17 @@ class Models:
         raise Refusal(
             404, f"there is no model {requested[:100]!r} on this server; name one of these: {', '.join(self.rerankers)}"
         )
+
+    def searched_source(self) -> Source:
+        """Return the index. Raises Refusal if there is none, or if the models and the index are still loading."""
+        self._check_loaded()
+        if self.source is None:
+            raise Refusal(404, "this server has no index; start it with podium serve --index PLACE")
+        return self.source
+
+    def _check_loaded(self) -> None:
+        if not self.is_loaded:
+            raise Refusal(503, "the models are still loading; try again when /ready answers 200", retry_after=1)
 
     async def load(self, settings: Settings) -> None:
         """Load the models and the index of the settings, unless the constructor got rerankers.

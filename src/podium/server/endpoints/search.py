@@ -57,8 +57,7 @@ async def search(request: Request, state: State, record: Record) -> Response:
         raise Refusal(400, f"the query has {len(query):,} characters; /search accepts {MAX_QUERY_CHARACTERS:,}")
     if offset > MAX_OFFSET:
         raise Refusal(400, f"offset must be at most {MAX_OFFSET:,}")
-    if (source := state.models.source) is None:
-        raise Refusal(404, "this server has no index; start it with podium serve --index PLACE")
+    source = state.models.searched_source()
     memory = request_memory(request)
     expected_bytes = candidates * BYTES_PER_CANDIDATE
     with state.admission.slot("search", is_only_model=False):  # searches leave some slots to the models
