@@ -221,6 +221,11 @@ def test_missing_file_is_refused(tmp_path):
         read_calibration(tmp_path / "none.json")
 
 
+def test_calibration_that_is_not_a_path_is_refused():
+    with pytest.raises(InvalidInput, match="pass its path"):
+        podium.load("podium-mini", calibration=1)
+
+
 def test_calibrate_command_refuses_scores_of_another_model(tmp_path):
     """Nothing listens on the port, so that podium-mini replaces the hosted model."""
     rows = [f"q{number},{text} {number},{grade}" for number in range(4) for text, grade in (("red", 1), ("sea", 0))]

@@ -139,6 +139,8 @@ def test_file_sets_options_of_every_type(tmp_path):
         ("prot = 1", "there is no option prot; did you mean port?"),
         ("[models]\nbest = 1", "models must be tables"),
         ("[models.best]\nload = 'podium-mini'\napi_key = 'k'", "[models.best] has api_key; it can have"),
+        ("[models.best]\nload = 1", "[models.best]: load must be a string, not '1'"),
+        ("[models.best]\nload = 'podium-mini'\ncalibration = 1", "[models.best]: calibration must be a string, not '1'"),
         ("port = ", "is not TOML"),
         ("port = 'x'", "port must be a whole number from 0 to 65,535, not 'x'"),
         ("api-keys-file = 5", "api-keys-file must be a path, not '5'"),

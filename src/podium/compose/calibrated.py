@@ -140,6 +140,8 @@ def write_calibration(path: str | os.PathLike[str], calibration: Calibration) ->
 
 def read_calibration(path: str | os.PathLike[str]) -> Calibration:
     """Return the calibration in a file. Raises InvalidInput if it cannot be read or its function is not increasing."""
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidInput(f"a calibration is a file that podium calibrate wrote, not {path!r:.40}; pass its path")
     try:
         fields: dict[str, Any] = load_json(Path(path))
         points = tuple((float(x), float(y)) for x, y in fields.pop("points", ()))

@@ -27,6 +27,7 @@ NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_s
 
 A table has the key `load` instead of `name`. The other arguments are objects, secrets, or options that belong to a request.
 """
+MODEL_TABLE_OPTIONS = (Option("load", str), *LOCAL_OPTIONS, *HOSTED_OPTIONS, *SCORE_OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +180,18 @@ def _load_arguments(tables: Any) -> dict[str, dict[str, Any]]:
             raise InvalidInput(f"{name!r} cannot be the name of a model; use visible characters")
         if unknown := sorted(set(table) - allowed_keys):
             raise InvalidInput(f"[models.{name}] has {', '.join(unknown)}; it can have {', '.join(sorted(allowed_keys))}")
-        arguments = dict(table)
+        arguments = {**table, **_checked_model_options(name, table)}
         arguments_by_name[name] = {"name": arguments.pop("load", name), **arguments}
     return arguments_by_name
+
+
+def _checked_model_options(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the checked values of MODEL_TABLE_OPTIONS that the table [models.NAME] has. Raises InvalidInput."""
+    try:
+        return {row.attribute: row.checked(table[row.attribute]) for row in MODEL_TABLE_OPTIONS if row.attribute in table}
+    except InvalidInput as error:
+        error.args = (f"[models.{name}]: ", *error.args)
+        raise
 
 
 def _is_loopback(host: str) -> bool:
