@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -47,9 +49,9 @@ def spec(tmp_path, request):
 @pytest.fixture
 def measurements_path(spec):
     """The file that has the stored measurements of `spec`."""
-    before = set((cache_folder() / "chosen").glob("*"))
+    before = set((cache_folder() / "chosen").glob("*.json"))
     choose(spec, FLOAT32_VARIANTS, load)
-    (path,) = set((cache_folder() / "chosen").glob("*")) - before
+    (path,) = set((cache_folder() / "chosen").glob("*.json")) - before
     return path
 
 
@@ -65,6 +67,25 @@ def test_measurements_are_stored(spec, measurements_path):
     assert set(choice.measured) == set(FLOAT32_VARIANTS)
     assert choose(spec, FLOAT32_VARIANTS, load) == choice
     assert measurements_path.stat().st_mtime_ns == modified_ns
+
+
+def test_those_that_start_together_measure_once_and_choose_the_same(spec):
+    """Workers of a server start together, and must have the same precision."""
+    loaded_variants = []
+    barrier = Barrier(4)
+
+    def recording_load(spec, variant):
+        loaded_variants.append(variant)
+        return load(spec, variant)
+
+    def choose_together(_):
+        barrier.wait()
+        return choose(spec, ALL_VARIANTS, recording_load)
+
+    with ThreadPoolExecutor(4) as pool:
+        choices = list(pool.map(choose_together, range(4)))
+    assert all(choice == choices[0] for choice in choices)
+    assert sorted(map(str, loaded_variants)) == sorted(map(str, ALL_VARIANTS))
 
 
 def test_only_missing_variants_are_measured(spec, measurements_path):

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,6 +30,7 @@ Load = Callable[[Spec, Variant], Runtime]
 INT8_ADVANTAGE = 1.2  # int8 is chosen only if it is faster by this factor, because it changes scores a little.
 TEXT_LENGTHS = (64, 64, 64, 64, 64, 256)  # the measured texts' numbers of tokens: mostly short, like those of search results
 MEASUREMENT_SECONDS = 0.1  # how long a variant is run
+LOCK_SECONDS = 60  # how long to wait for another process that measures; longer than loading and measuring takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,17 @@ def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
     if len(variants) == 1:
         return Choice(variants[0])
     path = _measurements_path(spec)
-    stored_rates = _stored_rates(path)
-    rates = {variant: stored_rates[str(variant)] for variant in variants if str(variant) in stored_rates}
-    if missing := [variant for variant in variants if variant not in rates]:
+    rates = _stored_rates(path)
+    if any(str(variant) not in rates for variant in variants):
         if not _is_writable(path):  # Every start would measure again.
             return Choice(variants[0])
-        rates |= measure(spec, missing, load)
-        _store(path, stored_rates | {str(variant): rate for variant, rate in rates.items()})
-    return Choice(max(variants, key=lambda variant: _adjusted(variant, rates[variant])), rates)
+        with _only_process(path):
+            rates = _stored_rates(path)  # Another process may have measured in the meantime, and both must choose the same.
+            missing = [variant for variant in variants if str(variant) not in rates]
+            rates |= {str(variant): rate for variant, rate in measure(spec, missing, load).items()}
+            _store(path, rates)
+    measured = {variant: rates[str(variant)] for variant in variants}
+    return Choice(max(variants, key=lambda variant: _adjusted(variant, measured[variant])), measured)
 
 
 def measure(spec: Spec, variants: Sequence[Variant], load: Load) -> dict[Variant, float]:
@@ -118,6 +122,18 @@ def _stored_rates(path: Path) -> dict[str, float]:
 def _store(path: Path, rates: Mapping[str, float]) -> None:
     with contextlib.suppress(OSError), atomic_write(path) as file:
         file.write(json.dumps(rates).encode())
+
+
+@contextlib.contextmanager
+def _only_process(path: Path) -> Iterator[None]:
+    """Wait until no other process or thread measures for this file, at most LOCK_SECONDS, and keep them waiting meanwhile."""
+    import filelock
+
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # also filelock.Timeout
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(filelock.FileLock(path.with_suffix(".lock")).acquire(timeout=LOCK_SECONDS))
+        yield
 
 
 def _is_writable(path: Path) -> bool:
