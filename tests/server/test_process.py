@@ -188,6 +188,16 @@ def test_workers_share_a_port_and_metrics(server_with_workers):
     assert server_with_workers.process.wait(120) == 0
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_closed_terminal_stops_the_workers_and_leaves_no_files(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    with ServerProcess("--workers", "2", start_new_session=True) as server:
+        assert list(tmp_path.iterdir())
+        server.process.send_signal(signal.SIGHUP)
+        assert server.process.wait(120) == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_killed_worker_is_replaced(server_with_workers):
     worker = max(child_processes(server_with_workers))  # the lowest process id is that of multiprocessing's resource tracker
     os.kill(worker, signal.SIGKILL)

@@ -156,10 +156,12 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
 
     with tempfile.TemporaryDirectory(prefix="podium-metrics-") as metrics_folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
-        for signal_number in (signal.SIGTERM, signal.SIGINT):
+        for signal_number in _ending_signals():
             signal.signal(signal_number, handle_signal)
         try:
             for _ in range(settings.workers):
+                if stop.is_set():
+                    break
                 workers.append(start_worker())  # one by one, so that they are terminated if a later one cannot be started
         except OSError as error:
             _terminate(workers, EXIT_SECONDS)
@@ -171,6 +173,14 @@ def run_workers(settings: Settings, listener: socket.socket) -> int:
             return _watch(workers, start_worker, stop)
         finally:
             _terminate(workers, settings.drain_timeout + EXIT_SECONDS)
+
+
+def _ending_signals() -> list[int]:
+    """Return the signals that stop the server. A closed terminal sends SIGHUP, which nohup ignores."""
+    signals: list[int] = [signal.SIGTERM, signal.SIGINT]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signals.append(signal.SIGHUP)
+    return signals
 
 
 def _watch(workers: list[BaseProcess], start_worker: Callable[[], BaseProcess], stop: threading.Event) -> int:

@@ -27,6 +27,7 @@ NOT_IN_A_FILE = {"name", "client", "async_client", "api_key", "token", "return_s
 
 A table has the key `load` instead of `name`. The other arguments are objects, secrets, or options that belong to a request.
 """
+MAX_WORKERS = 1024  # more than any machine has processors
 MODEL_TABLE_OPTIONS = (Option("load", str), *LOCAL_OPTIONS, *HOSTED_OPTIONS, *SCORE_OPTIONS)
 
 
@@ -54,7 +55,9 @@ class Settings:
     host: str = option("127.0.0.1", "Address to listen on. API keys are required if other machines can reach it.")
     port: int = option(8080, "Port to listen on; 0 for any free port.", minimum=0, maximum=65535)
     threads: int | None = option(None, "Threads of each model.  [default: one per core, divided among workers]", minimum=1)
-    workers: int = option(1, "Number of processes that answer requests. They share the memory of a model's file.", minimum=1)
+    workers: int = option(
+        1, "Number of processes that answer requests. They share the memory of a model's file.", minimum=1, maximum=MAX_WORKERS
+    )
     index: str | None = option(None, f"Index that the page can search: {EXAMPLES}, or a file.", metavar="PLACE")
     cache: str | None = option(None, "URL of a Redis that caches scores. Several servers can share it.", metavar="URL")
     keys_file: Path | None = option(None, "File of API keys, written by podium key.", name="api_keys_file")  # noqa: RUF009
