@@ -1,6 +1,6 @@
 """Write the table of the model card: nDCG@10 of reranking BM25's first 100 documents, for every collection in a folder.
 
-    python training/measure.py --collections FOLDER --parent FOLDER [--queries 30] [--out table.md]
+    python training/measure.py --collections FOLDER --parent FOLDER [--queries 100] [--out table.md]
 
 The script does what `podium eval` does, for many folders and two more systems: the parent's cosine, and its fusion with BM25,
 which a reranker must beat to be worth its time. Scores are stored, so that a second run computes only new ones.
@@ -24,6 +24,7 @@ from podium.compose.stores.sqlite import SqliteScores
 from podium.evaluation.collections import Collection, read_collection
 from podium.evaluation.evaluate import Evaluation, System, compare_systems, first_stage_run, rerank_run
 from podium.evaluation.runs import Run
+from podium.evaluation.significance import Difference, difference
 
 METRIC = "nDCG@10"
 CANDIDATES = 100
@@ -78,11 +79,11 @@ def main() -> None:
     parser.add_argument(
         "--queries",
         type=int,
-        default=30,
+        default=100,
         help=f"number of queries from each collection; 3 times as many are drawn from {' and '.join(ON_MORE_QUERIES)}",
     )
     parser.add_argument("--names", nargs="+")
-    parser.add_argument("--int8", action="store_true", help="also measure int8")
+    parser.add_argument("--float32", action="store_true", help="also measure float32, beside the default, which is int8")
     parser.add_argument("--scores", type=Path, default=Path("measured.sqlite"))
     parser.add_argument("--out", type=Path, default=Path("measured.txt"))
     arguments = parser.parse_args()
@@ -92,7 +93,7 @@ def main() -> None:
     for name in names:
         query_count = arguments.queries * (3 if name in ON_MORE_QUERIES else 1)
         rows.append(_row(_evaluation(arguments.collections / name, query_count, cosines, arguments)))
-        arguments.out.write_text(_table(rows, arguments.int8))
+        arguments.out.write_text(_table(rows, arguments.float32))
         print(rows[-1], flush=True)
 
 
@@ -108,13 +109,13 @@ def _evaluation(folder: Path, query_count: int, cosines: Cosines, arguments: arg
         baseline = first_stage_run(collection, stage, CANDIDATES, lambda count: None)
     cosine, fused = cosines.runs(collection, baseline.run)
     systems = [System("cosine", cosine), System("fused", fused)]
-    precisions = ("float32", "int8") if arguments.int8 else ("float32",)
-    systems += [_reranked(collection, baseline, precision, arguments.scores) for precision in precisions]
+    systems.append(_reranked(collection, baseline, "int8", "podium-mini", arguments.scores))
+    if arguments.float32:
+        systems.append(_reranked(collection, baseline, "float32", "float32", arguments.scores))
     return compare_systems(collection, baseline, systems, (METRIC,))
 
 
-def _reranked(collection: Collection, baseline: System, precision: str, scores: Path) -> System:
-    name = "podium-mini" if precision == "float32" else precision
+def _reranked(collection: Collection, baseline: System, precision: str, name: str, scores: Path) -> System:
     with contextlib.closing(SqliteScores(scores)) as store, podium.load("podium-mini", precision=precision) as loaded:
         reranker = loaded.with_scorer(CachedScorer(loaded.scorer, store))
         return rerank_run(collection, baseline.run, reranker, name, lambda count: None)
@@ -122,26 +123,32 @@ def _reranked(collection: Collection, baseline: System, precision: str, scores: 
 
 def _row(evaluation: Evaluation) -> Mapping[str, object]:
     means = {system.name: evaluation.mean(system.name, METRIC) for system in (evaluation.baseline, *evaluation.systems)}
-    difference = evaluation.differences["podium-mini"]
+    differences = {
+        "to_bm25": evaluation.differences["podium-mini"],
+        "to_fused": difference(evaluation.values["podium-mini"][METRIC], evaluation.values["fused"][METRIC]),
+    }
     collection = evaluation.collection
-    return {"name": collection.name, "queries": len(collection.queries), **means, "difference": difference}
+    return {"name": collection.name, "queries": len(collection.queries), **means, **differences}
 
 
-def _table(rows: Sequence[Mapping[str, object]], has_int8: bool) -> str:
-    columns = ["first stage", "cosine", "fused", "podium-mini"] + (["int8"] if has_int8 else [])
-    titles = ["collection", "queries", "BM25", *columns[1:], "Δ to BM25 (95 %)"]
+def _table(rows: Sequence[Mapping[str, object]], has_float32: bool) -> str:
+    columns = ["first stage", "cosine", "fused", "podium-mini"] + (["float32"] if has_float32 else [])
+    titles = ["collection", "queries", "BM25", *columns[1:], "Δ to BM25 (95 %)", "Δ to fused (95 %)"]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for row in rows:
         values = [f"{row[column]:.3f}" for column in columns]
         best = max(range(len(values)), key=values.__getitem__)
         values[best] = f"**{values[best]}**"
-        difference = row["difference"]
-        interval = f"{difference.mean:+.3f} ({difference.low:+.3f} … {difference.high:+.3f})"
+        intervals = " | ".join(_with_interval(row[key]) for key in ("to_bm25", "to_fused"))
         star = "*" if row["name"] in DEV else ""
-        lines.append(f"| {row['name']}{star} | {row['queries']} | {' | '.join(values)} | {interval} |")
+        lines.append(f"| {row['name']}{star} | {row['queries']} | {' | '.join(values)} | {intervals} |")
     means = [f"{sum(float(row[column]) for row in rows) / len(rows):.3f}" for column in columns]
-    lines.append(f"| **mean** | | {' | '.join(means)} | |")
+    lines.append(f"| **mean** | | {' | '.join(means)} | | |")
     return "\n".join(lines) + "\n"
+
+
+def _with_interval(gain: Difference) -> str:
+    return f"{gain.mean:+.3f} ({gain.low:+.3f} … {gain.high:+.3f})"
 
 
 if __name__ == "__main__":

@@ -236,7 +236,7 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields
     if not values:
         names = document if isinstance(document, Mapping) else getattr(document, "__dict__", ())
         problem = f"document {index} has no field {_quoted_names(fields)}; it has {_quoted_names(names)}"
-        raise InvalidInput(problem + _suggestion(fields, [document]))
+        raise InvalidInput(problem + (_suggestion(fields, [document]) or "; name one of its fields"))
     seen_fields.update(values)
     non_empty = {name: value for name, value in values.items() if not _is_empty(value)}
     if len(fields) == 1 or not non_empty:

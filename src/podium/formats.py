@@ -125,11 +125,9 @@ def format_of(name: str, first_bytes: bytes = b"") -> str:
     ending = Path(name.lower().removesuffix(".gz")).suffix.lstrip(".")
     if ending in ENDINGS:
         return ENDINGS[ending]
-    format_by_content = next((format_name for magic, format_name in MAGIC.items() if first_bytes.startswith(magic)), None)
-    unsupported = ending if ending in CONVERSIONS else format_by_content
+    unsupported = ending if ending in CONVERSIONS else _unsupported_format(first_bytes)
     if unsupported is not None:
-        title = name or "standard input"
-        raise InvalidInput(f"{title} is a {unsupported.upper()} file, not text: {CONVERSIONS[unsupported]}")
+        raise _not_text(name or "standard input", unsupported)
     if ending:
         known = ", ".join(f".{known_ending}" for known_ending in ENDINGS)
         raise InvalidInput(
@@ -243,8 +241,24 @@ def _read_errors_as_invalid_input(file: Path) -> Iterator[None]:
         raise unreadable(file, error) from error
 
 
+def _unsupported_format(first_bytes: bytes) -> str | None:
+    """Return the ending of the unsupported format whose files begin with these bytes, None if there is none."""
+    return next((ending for magic, ending in MAGIC.items() if first_bytes.startswith(magic)), None)
+
+
+def _not_text(source: str, ending: str) -> InvalidInput:
+    """Return the error for a file of an unsupported format. `ending` is a key of CONVERSIONS."""
+    return InvalidInput(f"{source} is a {ending.upper()} file, not text: {CONVERSIONS[ending]}")
+
+
 def _utf8_error(stream: BinaryIO, source: str) -> InvalidInput:
-    """Return the error for a stream that is not UTF-8. The message has the number of the first line that is not UTF-8."""
+    """Return the error for a stream that is not UTF-8.
+
+    The message has the number of the first line that is not UTF-8, or says how to convert a PDF or an office document.
+    """
+    if unsupported := _unsupported_format(stream.read(PEEKED_BYTES)):
+        return _not_text(source, unsupported)
+    stream.seek(0)
     decoder = codecs.getincrementaldecoder("utf-8")()  # a block can end inside a character
     number = 1
     try:

@@ -65,8 +65,8 @@ def kind_of(place: str, kinds: Sequence[PlaceKind] = KINDS) -> PlaceKind:
     for kind in kinds:
         if kind.matches(place):
             return kind
-    examples = ", ".join(kind.example for kind in kinds)
-    raise InvalidInput(f"this URL is not of a known kind; use {examples}, with the part before :// in lower case")
+    examples = " or ".join(kind.example for kind in kinds)
+    raise InvalidInput(f"podium cannot search at a URL of this kind; use {examples}, with the part before :// in lower case")
 
 
 def embedder(name: str | None) -> Embedder | None:

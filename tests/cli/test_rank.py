@@ -68,11 +68,12 @@ def test_standard_input_of_a_process_is_read():
     ("name", "content", "message"),
     [
         ("d.py", b"import this\n", "ends in .py, which is not a known kind of file; known: .txt, .jsonl, .json, .csv"),
+        ("d.txt", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first, for example with pdftotext"),
         ("d.pdf", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first, for example with pdftotext"),
         ("d", b"%PDF-1.7\n\xff", "PDF file, not text: convert it to text first"),
         ("d.xlsx", b"PK\x03\x04", "XLSX file, not text: save it as CSV"),
     ],
-    ids=["source code", "PDF", "PDF without an ending", "spreadsheet"],
+    ids=["source code", "PDF named as text", "PDF", "PDF without an ending", "spreadsheet"],
 )
 def test_unknown_kind_of_file_is_refused(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)

@@ -65,9 +65,9 @@ def test_url_without_an_index_is_refused(url):
         pytest.param("redis://[bad/x", "%2F", id="bracket"),
         pytest.param("redis://u:s3c/ret@h/docs", "%2F", id="slash-in-password"),
         pytest.param("redis://h/docs#two", "%23", id="fragment"),
-        pytest.param("REDIS://u:s3cret@h/x", "not of a known kind; use redis://", id="capitals"),
-        pytest.param("redis:/u:s3cret@h/x", "not of a known kind; use redis://", id="one-slash"),
-        pytest.param("http://u:s3cret@h/x", "not of a known kind; use redis://", id="unknown-scheme"),
+        pytest.param("REDIS://u:s3cret@h/x", "at a URL of this kind; use redis://", id="capitals"),
+        pytest.param("redis:/u:s3cret@h/x", "at a URL of this kind; use redis://", id="one-slash"),
+        pytest.param("http://u:s3cret@h/x", "at a URL of this kind; use redis://", id="unknown-scheme"),
     ],
 )
 def test_invalid_url_is_refused_without_its_password(url, message):

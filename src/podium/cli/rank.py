@@ -33,7 +33,11 @@ EXPLAINED = 3  # how many results are explained by default, because that takes l
     is_flag=True,
     help=f"Show what each sentence contributes to the scores of the results, of the best {EXPLAINED} without --limit.",
 )
-@click.option("--passages", is_flag=True, help="Read long documents completely, in passages, and show the best passage.")
+@click.option(
+    "--passages",
+    is_flag=True,
+    help="Read long documents completely, in passages. A document has the score of its best passage.",
+)
 @click.option("--title", metavar="FIELD", help="With --passages: field that is put before each passage.")
 @click.option("--min-score", type=float, metavar="X", help="Leave out results with a lower score.")
 @format_option

@@ -39,7 +39,8 @@ def searched_texts(document: Any, number: int, fields: Mapping[str, float] | Non
         text = texts_of([document], argument="text", start=number)[0]
         return (text,) * (1 if fields is None else len(fields))
     if not any(has_field(document, name) for name in fields):
-        raise InvalidInput(f"document {number} has no field {', '.join(fields)}; it has {', '.join(map(str, document))}")
+        names = ", ".join(map(str, document))
+        raise InvalidInput(f"document {number} has no field {', '.join(fields)}; it has {names}; name one that it has")
     return tuple(_field_text(document, number, name) for name in fields)
 
 

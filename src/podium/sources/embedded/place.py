@@ -29,7 +29,9 @@ def _source(place: str, options: SourceOptions, load_embedder: EmbedderLoader) -
     """Open the index in a folder, or index a file in memory. Raises SourceError or InvalidInput."""
     path = Path(place)
     if not path.exists():
-        raise SourceError(f"there is no {place[:200]}; name a file of documents or the folder of an index")
+        raise SourceError(
+            f"there is no {place[:200]}; name a file of documents, or the folder of an index, which podium index creates"
+        )
     arguments = options.only("mode", "fusion", "text_weight", *SOURCE_OPTIONS)
     if not path.is_dir():
         index = EmbeddedIndex.create(None, text=options.text, embed=load_embedder(options.embed), **arguments)

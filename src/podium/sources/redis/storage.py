@@ -141,7 +141,7 @@ def _record(document: Any, schema: Schema, number: int) -> dict[str, Any]:
     record = {next(iter(schema.text)): document} if isinstance(document, str) else document
     if not isinstance(record, Mapping) or not any(name in record for name in schema.text):
         names = ", ".join(map(str, record)) if isinstance(record, Mapping) and record else "no fields"
-        raise InvalidInput(f"document {number} has no field {' or '.join(schema.text)}; it has {names}")
+        raise InvalidInput(f"document {number} has no field {' or '.join(schema.text)}; it has {names}; name one that it has")
     filter_fields = {*schema.tags, *schema.numbers}
     fields = {str(name): value for name, value in record.items() if not _is_empty(value, str(name) in filter_fields)}
     if not fields:
