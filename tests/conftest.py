@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
-import environment  # noqa: F401  before podium: it keeps tests away from the user's cache and keys
+import environment  # before podium: it keeps tests away from the user's cache and keys
 import podium
 from podium.cli.examples import DOCUMENTS, QUERY
 
@@ -31,6 +32,11 @@ class OnlyFilesWithTests:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(OnlyFilesWithTests())  # as a plugin, it is also asked about the files in src
+
+
+def pytest_unconfigure() -> None:
+    """Delete the caches of this process, which is pytest's own or that of a worker. They take up to 160 MB."""
+    shutil.rmtree(environment.SCRATCH, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
