@@ -1,7 +1,8 @@
-"""Explanation, how much each sentence of a text contributes to its score: by how much the score drops without the sentence."""
+"""Explain a score: by how much it drops when each sentence of the text is left out."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -66,12 +67,12 @@ class Explanation:
     def of(cls, text: str, scores: Sequence[Scores], scorer: BaseScorer) -> Explanation:
         """Return the explanation of a text from the scores of the text and of the texts without each part, in order.
 
-        `scores` are the valid scores of one or several calls. Raises PodiumError if they cannot be compared.
+        `scores` are those of one or several calls, with checked values. Raises PodiumError if they cannot be compared.
         """
         model = _model(scores, scorer)
         raw = [float(score) for call in scores for score in raw_scores(call)]
         parts = parts_of(text)
-        contributions: list[float | None] = [raw[0] - without for without in raw[1:]]
+        contributions: list[float | None] = [raw[0] - score_without for score_without in raw[1:]]
         first = scores[0]
         notes = list(dict.fromkeys(note for call in scores for note in (*call.reasons, *call.notes)))
         if first.dropped_tokens is not None and first.dropped_tokens[0]:
@@ -90,16 +91,18 @@ class Explanation:
 
 
 def parts_of(text: str) -> list[tuple[int, int]]:
-    """Return the start and end of each sentence. If there are too many, a part has several sentences."""
-    ranges = [(start, end) for start, end in sentence_ranges(text) if text[start:end].strip()] or [(0, len(text))]
-    ranges[0] = (0, ranges[0][1])  # so that the parts cover the text, also white space at its beginning
-    size = math.ceil(len(ranges) / MOST_PARTS)
-    groups = [ranges[begin : begin + size] for begin in range(0, len(ranges), size)]
-    return [(group[0][0], group[-1][1]) for group in groups]
+    """Return the start and end of each sentence. More than MOST_PARTS sentences are grouped, so a part may have several.
+
+    The parts cover the text: white space belongs to the sentence before it, and that at the beginning to the first one.
+    """
+    starts = [start for start, end in sentence_ranges(text) if text[start:end].strip()][1:]
+    size = math.ceil((len(starts) + 1) / MOST_PARTS)
+    boundaries = [0, *starts[size - 1 :: size], len(text)]
+    return list(itertools.pairwise(boundaries))
 
 
 def texts_without_each(text: str) -> list[str]:
-    """Return the text, and the text without each of its parts. There is only the text if it has one part."""
+    """Return the text, and the text without each of its parts. A text of one part is returned alone."""
     parts = parts_of(text)
     if len(parts) == 1:
         return [text]
@@ -107,7 +110,7 @@ def texts_without_each(text: str) -> list[str]:
 
 
 def _model(scores: Sequence[Scores], scorer: BaseScorer) -> str:
-    """Return the model that scored all texts. Raises PodiumError if a text was not scored, or by another model."""
+    """Return the model that scored all texts. Raises PodiumError if a text was not scored, or if several models scored them."""
     models = {name for call in scores for name in models_of(call, scorer)}
     if None in models:
         raise PodiumError(

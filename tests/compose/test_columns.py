@@ -35,6 +35,14 @@ def test_models_that_replaced_the_own_one_have_a_tier_each():
     assert merged.model == "second"
 
 
+def test_calls_in_which_different_models_replaced_the_own_one_for_some_texts():
+    first = Scores([5.0, 9.0], tiers=[0, 1], scored_by=["word-overlap", "second"])
+    other = Scores([4.0, 8.0], tiers=[0, 1], scored_by=["word-overlap", "third"])
+    merged = merged_scores(4, [([0, 1], first), ([2, 3], other)], SCORER)
+    assert merged.tiers == [0, 1, 0, 2]
+    assert merged.scored_by == ["word-overlap", "second", "word-overlap", "third"]
+
+
 def test_concatenated_scores_have_the_same_tiers():
     calls = [two_tiers("other"), two_tiers()]
     assert concatenated_scores(calls, SCORER).tiers == merged_scores(4, [([0, 1], calls[0]), ([2, 3], calls[1])], SCORER).tiers

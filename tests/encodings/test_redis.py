@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from podium.encodings.keep import store_for
-from podium.encodings.redis import BATCH_BYTES, PREFIX, redis_encodings
+from podium.encodings.redis import BATCH_BYTES, PREFIX, RedisEncodings, redis_encodings
 from podium.errors import InvalidInput
 from redis_server import NEEDS_REDIS, running_redis
 
@@ -44,12 +44,36 @@ def test_processes_share_encodings(url, client):
     store.close()
 
 
-@NEEDS_REDIS
-def test_large_encodings_are_sent_in_parts(url, client):
-    encodings = {key: key * (BATCH_BYTES // 32) for key in KEYS}
-    store = redis_encodings(url)
+class MemoryValues:
+    """A ValueStore in memory. `batch_bytes` are the sizes of the batches that were written."""
+
+    def __init__(self):
+        self.values = {}
+        self.batch_bytes = []
+
+    def get(self, names):
+        return [self.values.get(name) for name in names]
+
+    def set(self, values):
+        self.values.update(values)
+        self.batch_bytes.append(sum(map(len, values.values())))
+
+    def delete(self, names):
+        for name in names:
+            self.values.pop(name, None)
+
+    def close(self):
+        pass
+
+
+def test_large_encodings_are_sent_in_parts():
+    encodings = {key: key * (BATCH_BYTES // 32) for key in KEYS}  # each takes half a batch
+    values = MemoryValues()
+    store = RedisEncodings(values)
     store.put(encodings)
     assert store.get(KEYS) == encodings
+    assert len(values.batch_bytes) > 1
+    assert max(values.batch_bytes) < 2 * BATCH_BYTES
 
 
 @NEEDS_REDIS

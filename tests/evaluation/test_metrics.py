@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from podium.errors import InvalidInput
-from podium.evaluation.metrics import checked_metrics, judged_shares, metric_values
+from podium.evaluation.metrics import DEFAULT_METRICS, checked_metrics, judged_shares, metric_values
 
 QRELS = {"q1": {"d1": 2, "d3": 1}, "q2": {"d2": 1}}
 RUN = {"q1": {"d2": 3.0, "d1": 2.0, "d3": 1.0}}
@@ -67,3 +67,12 @@ def test_ids_can_have_any_characters(suffix):
 def test_two_names_of_one_metric_have_the_same_value():
     values = metric_values(("MRR@10", "RR@10"), {"q": {"a": 1}}, {"q": {"a": 1.0}})
     assert values == {"MRR@10": {"q": 1.0}, "RR@10": {"q": 1.0}}
+
+
+def test_query_with_only_negative_grades_has_no_relevant_document():
+    """TREC has such grades for spam. With them, trec_eval would end the process or never return."""
+    qrels = {"q1": {"a": 1, "b": -2}, "q2": {"a": -2, "b": -1}}
+    run = {"q1": {"b": 2.0, "a": 1.0}, "q2": {"a": 2.0, "b": 1.0}}
+    values = metric_values((*DEFAULT_METRICS, "nDCG"), qrels, run)
+    assert {name: per_query["q2"] for name, per_query in values.items()} == dict.fromkeys(values, 0.0)
+    assert values["RR@10"]["q1"] == 0.5

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,10 @@ for variable in list(os.environ):
 # Tests start podium about two hundred times, and each of these processes would compile its modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell starts a program in the background with SIGINT ignored, which the processes that tests interrupt would inherit.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HAS_CORE = importlib.util.find_spec("podium._native") is not None
 NEEDS_CORE = pytest.mark.skipif(not HAS_CORE, reason="podium was installed without its native core: no C++ compiler")

@@ -18,7 +18,7 @@ from podium.inputs import checked_fields, comma_list, without_none
 from podium.load import is_stack, load
 from podium.places import EXAMPLES, SourceOptions, load_source
 from podium.search import Search, cut
-from podium.stacks import read_stack
+from podium.stacks import Stack, read_stack
 
 __all__ = ["search"]
 
@@ -58,20 +58,22 @@ def search(
     """
     rank_by = None if by is None else comma_list(by)
     checked_fields(rank_by)  # raises InvalidInput before the source is loaded
+    stack = read_stack(model) if is_stack(model) else None
+    if stack is not None and stack.candidates is not None and _is_default("candidates"):
+        candidates = stack.candidates
+    if stack is not None and stack.limit is not None and _is_default("limit"):
+        limit = stack.limit
     if place is None:
-        place, source_options, candidates = _source_of_stack(model, source_options, candidates)
-    source = load_source(place, source_options)
+        place, source_options = _source_of_stack(stack, source_options)
     if offset >= candidates:
         raise InvalidInput(
             Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
         )
-    with contextlib.closing(source), load(model, **load_options) as reranker:
-        if _is_default("limit") and reranker.limit is not None:  # that of a configuration file
-            limit = reranker.limit
-        # There is no limit, because the table also shows the source's order, and `cut` selects a page.
+    with contextlib.closing(load_source(place, source_options)) as source, load(model, **load_options) as reranker:
+        # All candidates are ranked, because the table also shows the source's order. The page is cut afterwards.
         unlimited_search = Search(source, reranker, candidates=candidates, limit=None, rank_by=rank_by)
         ranking = unlimited_search.search(query, progress=True, **budget)
-    shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)
+        shown_fields = unlimited_search.fields([result.document for result in ranking], rank_by)
     if output_format:
         texts = shown_texts(((result.index, result.document) for result in ranking), shown_fields)
         print_for_programs(output_format, cut(ranking, limit, offset=offset), texts)
@@ -80,16 +82,14 @@ def search(
 
 
 def _is_default(option: str) -> bool:
-    """Whether the command was called without an option."""
+    """Whether the command was called without this option."""
     return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT
 
 
-def _source_of_stack(model: str, options: SourceOptions, candidates: int) -> tuple[str, SourceOptions, int]:
-    """Return the place, the options and the number of candidates in a configuration file. Options of the command come first."""
-    stack = read_stack(model) if is_stack(model) else None
+def _source_of_stack(stack: Stack | None, options: SourceOptions) -> tuple[str, SourceOptions]:
+    """Return the place and the options of the source in a configuration file. The command's own `options` take precedence."""
     if stack is None or stack.place is None:
         raise InvalidInput(
-            Argument("in"), " is missing; name an index, a file, or a ", Argument("model"), " stack.toml with one"
+            Argument("in"), " is missing; name an index, a file, or a ", Argument("model"), " stack.toml that has a source"
         )
-    count = stack.candidates if _is_default("candidates") and stack.candidates is not None else candidates
-    return stack.place, replace(stack.source, **without_none(asdict(options))), count
+    return stack.place, replace(stack.source, **without_none(asdict(options)))

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from podium.ordering import raw_scores
 from podium.scorers import BaseScorer
@@ -28,6 +28,18 @@ __all__ = [
 COLUMNS = (
     "values", "raw", "tokens", "dropped_tokens", "query_tokens", "query_dropped_tokens", "tiers", "scored_by", "passages",
 )  # fmt: skip
+
+
+class _Model(NamedTuple):
+    """A model, so that two scores of it can be compared.
+
+    - `call`: the model that replaced the scorer's own one for a call, None if none did. It can have the same name as the own
+      one, for example if it is the same model in another precision.
+    - `name`: the model that replaced that one for some texts of the call, None if none did.
+    """
+
+    call: str | None
+    name: str | None
 
 
 def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
@@ -52,39 +64,50 @@ def concatenated_scores(calls: Sequence[Scores], scorer: BaseScorer) -> Scores:
 def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], scorer: BaseScorer) -> Scores:
     """Return the scores of `count` texts from several calls of a scorer, each with the positions of its texts.
 
-    A text that no call has was not scored. In some calls, another model may have replaced the scorer's own one. Scores of two
-    models cannot be compared, so each tier is divided into one tier per model: first that of the scorer's own model, then those
-    of other models in the order of the calls.
+    Texts in no call count as not scored. In some calls, another model may have replaced the scorer's own one, for all texts or
+    for some. Scores of two models cannot be compared, so each tier is divided into one tier per model: first that of the
+    scorer's own model, then those of other models in the order of the calls.
     """
     call_models = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
     call_models.sort(key=lambda model: model is not None)  # None is the scorer's own model
-    tiers = [0] * count
+    models = list(dict.fromkeys(model for _, scores in parts for model in _distinct_models(scores, scorer)))
+    models.sort(key=lambda model: (model.call is not None, model.name is not None))
+    tiers = [(0, 0)] * count
     scored_by: list[str | None] = [None] * count
     for positions, scores in parts:
         call_tiers = [0] * len(positions) if scores.tiers is None else scores.tiers
-        for position, tier, model in zip(positions, call_tiers, models_of(scores, scorer), strict=True):
-            tiers[position] = len(call_models) * tier + call_models.index(scores.model)
-            scored_by[position] = model
+        text_models = zip(models_of(scores, scorer), _distinct_models(scores, scorer), strict=True)
+        for position, tier, (name, model) in zip(positions, call_tiers, text_models, strict=True):
+            tiers[position] = (tier, models.index(model))
+            scored_by[position] = name
+    numbers = {tier: number for number, tier in enumerate(sorted(set(tiers)))}
     calls = [scores for _, scores in parts]
-    has_several_models = len(call_models) > 1 or any(scores.scored_by is not None for scores in calls)
+    needs_scored_by = len(call_models) > 1 or any(scores.scored_by is not None for scores in calls)
     columns = {"values": [math.nan] * count, **placed_columns(count, parts)}
     first = next((scores for positions, scores in parts if len(positions) and scores.model == call_models[0]), Scores(()))
     return Scores(
         **columns,
         **cost_of(calls),
-        tiers=tiers if any(tiers) else None,
-        scored_by=scored_by if has_several_models or None in scored_by else None,
+        tiers=[numbers[tier] for tier in tiers] if len(numbers) > 1 else None,
+        scored_by=scored_by if needs_scored_by or None in scored_by else None,
         model=first.model,
         revision=first.revision,
         score_kind=first.score_kind,
     )
 
 
+def _distinct_models(scores: Scores, scorer: BaseScorer) -> list[_Model]:
+    """Return the model of each text. A text that was not scored has the model of the call."""
+    call_name = scorer.model if scores.model is None else scores.model
+    names = models_of(scores, scorer)
+    return [_Model(scores.model, None if name in (None, call_name) else name) for name in names]
+
+
 def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) -> dict[str, Any]:
-    """Return the columns for `count` texts, except `tiers` and `scored_by`, from the scores of some texts in each part.
+    """Return the columns for `count` texts, except `tiers` and `scored_by`, from parts, each with the scores of some texts.
 
     A part has the positions of its texts, and their scores. If several parts have a text, the last one counts. A column that no
-    part has is None.
+    part has is left out, except `raw`.
     """
     columns: dict[str, Any] = {"raw": [math.nan] * count}
     for positions, scores in parts:
@@ -95,7 +118,7 @@ def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) ->
             if part_column is None:
                 if name not in columns:
                     continue
-                part_column = [None] * len(positions)  # replaces the values of earlier parts, which are about other scores
+                part_column = [None] * len(positions)  # replaces the values of earlier parts, which belong to replaced scores
             column = columns.setdefault(name, [math.nan if name == "values" else None] * count)
             for position, value in zip(positions, part_column, strict=True):
                 column[position] = value
@@ -122,12 +145,12 @@ def attributed(scores: Scores, scorer: BaseScorer) -> Scores:
 
 def is_by_own_model(scores: Scores) -> bool:
     """Whether the scorer's own model scored all texts, so that their scores can be compared with its other scores."""
-    has_columns = scores.tiers is not None or scores.scored_by is not None
-    return scores.model is None and not has_columns and not scores.reasons
+    names_models = scores.tiers is not None or scores.scored_by is not None
+    return scores.model is None and not names_models and not scores.reasons  # the reasons say why a model was not used
 
 
 def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
-    """Return the fields of Scores about the cost, the notes and the reasons of several calls, as one call."""
+    """Return the fields of Scores that belong to a call and not to its texts: costs added up, and all notes and reasons."""
     calls = list(calls)
     totals = [scores.total_tokens for scores in calls]
     encoded = [scores.encoded for scores in calls if scores.encoded is not None]

@@ -31,7 +31,7 @@ class EncodingStore(Protocol):
         ...
 
     def put(self, encodings: Mapping[bytes, Buffer]) -> None:
-        """Store encodings, also if the stored encoding of a key is damaged. Intact ones need not be written again."""
+        """Store encodings. A stored one that is damaged is replaced; an intact one may be kept, because it is the same."""
         ...
 
     def close(self) -> None: ...
@@ -57,7 +57,7 @@ class TextEncoder(Protocol):
         ...
 
     def with_store(self, store: EncodingStore) -> TextEncoder:
-        """Return an encoder that has another store and shares everything else with this one. Close only this one."""
+        """Return an encoder that has another store and shares everything else with this one. Only this one may be closed."""
         ...
 
 
