@@ -162,6 +162,33 @@ def test_any_document_can_be_written_as_json(document):
     json.dumps(as_json(document), allow_nan=False)
 
 
+def test_nested_values_are_written_as_the_strings_and_numbers_that_they_stand_for():
+    class Name(str):
+        pass
+
+    inner = {"year": np.int64(1999), "raw": b"caf\xc3\xa9", "name": Name("x"), "np": np.str_("y")}
+    assert texts_of([{"a": "t", "b": inner}], ("a", "b")) == ["a: t\nb:\n  year: 1999\n  raw: café\n  name: x\n  np: y\n"]
+
+
+def test_times_of_numpy_are_not_written_as_numbers():
+    time = np.datetime64("2026-01-02T03:04:05", "ns")
+    assert texts_of([{"a": "t", "when": time}], ("a", "when")) == ["a: t\nwhen: 2026-01-02 03:04:05\n"]
+    assert as_json({"when": time}) == {"when": "2026-01-02 03:04:05"}
+
+
+def test_missing_documents_among_strings_do_not_need_the_named_fields():
+    assert texts_of(["a", float("nan"), None], ("title",)) == ["a", None, None]
+
+
+def test_error_about_rows_and_objects_names_their_fields():
+    pandas = pytest.importorskip("pandas")
+    row = pandas.Series({"title": "x", "body": "y"})
+    with pytest.raises(InvalidInput, match="document 0 has no field 'text'; it has 'title', 'body'"):
+        texts_of([row], ("text",))
+    with pytest.raises(InvalidInput, match="no document has; the first has 'title', 'body'"):
+        texts_of([row], ("title", "author"))
+
+
 def test_numpy_numbers_are_written_as_numbers():
     document = {"year": np.int64(1999), "score": np.float32(0.5), "gone": np.float32("nan")}
     assert texts_of([document], ("year", "score", "gone")) == ["year: 1999\nscore: 0.5\n"]

@@ -7,6 +7,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -120,6 +121,7 @@ INVALID_COLUMNS = {
     "cost of another type": (Scores([1.0], billed={"tokens": "9"}), "a number of tokens or a cost that is not a number"),
     "unknown kind of score": (Scores([1.0], score_kind="percent"), "must be one of logit, sigmoid"),
     "tier of a half": (Scores([1.0], tiers=[0.5]), "a tier that is not a whole number"),
+    "tokens in an array": (Scores([1.0], tokens=np.array([3])), r"returned a ndarray for a column.*array\.tolist"),
     "too few models": (Scores([1.0], scored_by=[]), "1 scores for 1 texts"),
     "model is a number": (Scores([1.0], scored_by=[1]), "is not a name"),
     "NaN of a scored text": (Scores([NAN], scored_by=["m"]), "not a finite number"),
@@ -134,6 +136,11 @@ INVALID_COLUMNS = {
 def test_invalid_column_is_an_error(scores, message):
     with pytest.raises(PodiumError, match=message):
         reranker_of(scores).rerank("q", ["a"])
+
+
+def test_counts_of_numpy_become_integers_of_python():
+    ranking = reranker_of(Scores([1.0], tokens=[np.int64(3)], dropped_tokens=[np.int64(0)])).rerank("q", ["a"])
+    assert json.loads(json.dumps(ranking.to_dict()))["results"][0]["tokens"] == 3
 
 
 def test_scorer_gets_the_document_of_each_text():

@@ -288,6 +288,8 @@ def test_commands_accept_a_stack(write, tmp_path):
     code, out, err = run_in_process("search", "capital of the United States", "--model", path, "--json")
     assert code == 0, err
     assert len(json.loads(out)["results"]) == 3
+    code, out, err = run_in_process("search", "capital", "--model", path, "--in", ROOT / "docs" / "documents.jsonl", "--json")
+    assert (code, len(json.loads(out)["results"])) == (0, 3), err  # the file's number of candidates, from another source
     limited = path.with_name("limited.toml")
     limited.write_text("limit = 2\n" + SEARCH, encoding="utf-8")
     for options, count in (((), 2), (("--limit", 3), 3)):

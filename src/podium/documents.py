@@ -84,14 +84,14 @@ class TextReader:
         """Raise InvalidInput if there is a field that no document has. All documents must have been read."""
         documents = self.documents
         unknown = [field for field in self._fields or () if field not in self._seen_fields]
-        if unknown and any(not isinstance(document, str | None) for document in documents):
+        if unknown and not all(map(_is_text_or_missing, documents)):
             raise unknown_fields(unknown, documents, argument=self._argument)
 
 
 def unknown_fields(names: Sequence[str], documents: Sequence[Any], *, argument: str = "rank_by") -> InvalidInput:
     """Return the error for fields that none of the documents has. It may suggest names that the first mapping has."""
-    first = next((document for document in documents if isinstance(document, Mapping)), {})
-    problem = f" names {_quoted_names(names)}, which no document has; the first has {_quoted_names(first)}"
+    first = next(document for document in documents if not _is_text_or_missing(document))
+    problem = f" names {_quoted_names(names)}, which no document has; the first has {_quoted_names(_own_names(first))}"
     return InvalidInput(Argument(argument), problem + _suggestion(names, documents))
 
 
@@ -106,10 +106,13 @@ def has_field(document: Any, name: str) -> bool:
 
 
 def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
-    """Return the `source_score` and `source_rank` that a source added to a document. Each is None if it is not a number."""
+    """Return the `source_score` and `source_rank` that a source added to a document, None for a missing or another value.
+
+    A score is a float, also NaN, and a rank is an int. Numbers that are too large for a float count as other values.
+    """
     if isinstance(document, str) or not isinstance(document, Mapping):  # the second check is slow
         return None, None
-    score, rank = (_python_number(_get(document, name)) for name in ("source_score", "source_rank"))
+    score, rank = (_python_scalar(_get(document, name)) for name in ("source_score", "source_rank"))
     if isinstance(score, int) and abs(score) > 1e308:
         score = None  # an integer that is too large for a float
     return (
@@ -119,20 +122,20 @@ def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
 
 
 def id_of(document: Any) -> str | None:
-    """Return the first of a document's `_id`, `id` and `source_key` (added by its source) that is a number or a string.
+    """Return the first of a document's `_id`, `id` and `source_key` (added by its source) that is an integer or a string.
 
     Empty strings are skipped. Returns None if there is no id.
     """
     if not isinstance(document, Mapping):
         return None
-    ids = (_python_number(_get(document, name)) for name in ("_id", "id", "source_key"))
+    ids = (_python_scalar(_get(document, name)) for name in ("_id", "id", "source_key"))
     valid_ids = (value for value in ids if isinstance(value, str | int) and not isinstance(value, bool) and value != "")
     first = next(valid_ids, None)
     return None if first is None else str(first)
 
 
 def _get(document: Mapping[Any, Any], name: str) -> Any:
-    """Return a mapping's value, None if it is absent. A mapping that a user wrote may raise any exception for that."""
+    """Return a mapping's value, None if it is absent. A mapping that a user wrote may raise any exception."""
     try:
         return document.get(name)
     except Exception:
@@ -140,8 +143,8 @@ def _get(document: Mapping[Any, Any], name: str) -> Any:
 
 
 def as_json(document: Any) -> Any:
-    """Return the document as a value that `json.dumps` takes: strings and mappings in full, other objects as their text."""
-    document = _python_number(document)
+    """Return the document as a value that `json.dumps` takes. Strings, mappings and lists are complete, objects {"text": …}."""
+    document = _python_scalar(document)
     if isinstance(document, str):
         return valid_unicode(document)
     if document is None or isinstance(document, bool | int):
@@ -194,7 +197,7 @@ def _is_visible(character: str) -> bool:
 
 
 def _default_text(document: Any, index: int, argument: str) -> Any:
-    """Return the value that is the document's text if no fields are named: TEXT_KEYS of a mapping, TEXT_ATTRIBUTES else."""
+    """Return the value that is the text if no fields are named: one of TEXT_KEYS or, for objects, TEXT_ATTRIBUTES."""
     if isinstance(document, Mapping):
         present_keys = [key for key in TEXT_KEYS if key in document]
         if present_keys:
@@ -234,8 +237,7 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields
     """Return the text of a document's `fields`, and add those that it has to `seen_fields`."""
     values = {name: value for name in fields if (value := _field(document, name)) is not _ABSENT}
     if not values:
-        names = document if isinstance(document, Mapping) else getattr(document, "__dict__", ())
-        problem = f"document {index} has no field {_quoted_names(fields)}; it has {_quoted_names(names)}"
+        problem = f"document {index} has no field {_quoted_names(fields)}; it has {_quoted_names(_own_names(document))}"
         raise InvalidInput(problem + (_suggestion(fields, [document]) or "; name one of its fields"))
     seen_fields.update(values)
     non_empty = {name: value for name, value in values.items() if not _is_empty(value)}
@@ -254,6 +256,17 @@ def _field(document: Any, name: str) -> Any:
     return _field(record, inner) if isinstance(record, Mapping) else _ABSENT
 
 
+def _own_names(document: Any) -> Iterable[Any]:
+    """Return the names of a document's fields, for messages."""
+    if isinstance(document, Mapping):
+        return document
+    return document.keys() if _has_keys(document) else getattr(document, "__dict__", ())
+
+
+def _is_text_or_missing(document: Any) -> bool:
+    return isinstance(document, str) or _is_empty(document)
+
+
 def _has_keys(document: Any) -> bool:
     """Whether an object's fields are its keys, not its attributes, as in a row of a data frame."""
     return not isinstance(document, Mapping) and all(
@@ -262,7 +275,7 @@ def _has_keys(document: Any) -> bool:
 
 
 def _direct_field(document: Any, name: str) -> Any:
-    """Return a mapping's field, or an object's attribute, or an entry of its `metadata`."""
+    """Return a mapping's field, a row's column, or an object's attribute or entry of `metadata`; _ABSENT if it has none."""
     if isinstance(document, Mapping):
         return document.get(name, _ABSENT)
     if _has_keys(document):
@@ -303,8 +316,8 @@ def _is_empty(value: Any) -> bool:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether a value marks a missing entry of a data frame or an array: NaN, or pandas' NA or NaT."""
-    value = _python_number(value)
+    """Whether a value marks a missing entry of a data frame or an array: None, NaN, or pandas' NA or NaT."""
+    value = _python_scalar(value)
     if value is None or isinstance(value, float):
         return value is None or math.isnan(value)
     return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.partition(".")[0] == "pandas"
@@ -323,9 +336,13 @@ def _sorted_items(items: Iterable[Any]) -> list[Any]:
     return sorted(values, key=sort_key)
 
 
-def _python_number(value: Any) -> Any:
-    """Return a numpy scalar as a Python number, and anything else as it is."""
-    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
+def _python_scalar(value: Any) -> Any:
+    """Return a scalar of numpy as the Python value that is equal to it, and anything else as it is."""
+    if type(value).__module__ != "numpy" or getattr(value, "ndim", None) != 0:
+        return value
+    if value.dtype.kind in "mM":  # times and durations, which in nanoseconds would become integers
+        value = value.astype(f"{value.dtype.kind}8[us]")
+    return value.item()
 
 
 def _value_text(value: Any, index: int) -> str:
@@ -336,21 +353,20 @@ def _value_text(value: Any, index: int) -> str:
         return value.decode("utf-8", "replace")
     if _is_empty(value):
         return ""
-    value = _python_number(value)
+    value = _python_scalar(value)
     return str(value) if isinstance(value, bool | int | float) else _yaml(value, index)
 
 
 def _yaml(value: Any, index: int) -> str:
     import yaml
 
-    converted = {name: _yaml_value(item) for name, item in value.items()} if isinstance(value, dict) else value
-    try:  # every field has one line, and characters are not escaped, because a model reads this text
-        return str(yaml.dump(converted, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
-    except (yaml.YAMLError, RecursionError) as error:
+    try:  # long lines are not wrapped, and characters not escaped, because a model reads this text
+        return str(yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
+    except (yaml.YAMLError, RecursionError):
         raise InvalidInput(
             f"document {index} has a field that cannot be written as text, or is nested more than {MAX_DEPTH} levels deep; "
             "name fields of text, numbers, dates, lists or dicts"
-        ) from error
+        ) from None  # the messages of yaml have the value
 
 
 @functools.cache
@@ -361,7 +377,10 @@ def _dumper() -> Any:
     base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
     class Dumper(base):  # type: ignore[misc]
-        """A dumper that writes sets as sorted lists, and raises RecursionError for more than MAX_DEPTH levels."""
+        """A dumper that writes sets as sorted lists, and raises RecursionError for more than MAX_DEPTH levels.
+
+        Bytes, scalars of numpy and subclasses of str are written as the strings and numbers that they stand for.
+        """
 
         depth = 0
 
@@ -369,7 +388,7 @@ def _dumper() -> Any:
             self.depth += 1
             if self.depth > MAX_DEPTH:
                 raise RecursionError
-            node = super().represent_data(data)
+            node = super().represent_data(_yaml_value(data))
             self.depth -= 1
             return node
 
@@ -379,7 +398,10 @@ def _dumper() -> Any:
 
 
 def _yaml_value(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else _python_number(value)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    value = _python_scalar(value)
+    return str.__str__(value) if isinstance(value, str) else value
 
 
 def valid_unicode(text: str) -> str:

@@ -181,13 +181,19 @@ def _result_with_text(request: Request, scores: Scores, model: str, rank: int, p
         score=float(scores.values[position]),
         rank=rank,
         index=index,
-        tokens=None if scores.tokens is None else scores.tokens[position],
-        dropped_tokens=None if scores.dropped_tokens is None else scores.dropped_tokens[position],
+        tokens=_count(scores.tokens, position),
+        dropped_tokens=_count(scores.dropped_tokens, position),
         source_score=source_score,
         source_rank=source_rank,
         scored_by=model if scores.scored_by is None else scores.scored_by[position],
         passage=None if scores.passages is None else _with_text(scores.passages[position], request.texts[position]),
     )
+
+
+def _count(column: Sequence[int | None] | None, position: int) -> int | None:
+    """Return a text's number of tokens as an int, which a scorer of a user may have as an integer of numpy."""
+    count = None if column is None else column[position]
+    return None if count is None else int(count)
 
 
 def _result_without_text(document: Any, score: float, rank: int, index: int) -> Result:
@@ -237,7 +243,14 @@ def check_scores(scores: Any, count: int, model: str) -> None:
 
 
 def _check_types(scores: Scores, token_counts: Iterable[Sequence[int | None] | None], model: str) -> None:
-    """Raise PodiumError unless the values of the optional columns have the right types."""
+    """Raise PodiumError unless the optional columns are lists whose values have the right types."""
+    lists = (*token_counts, scores.tiers, scores.scored_by, scores.passages)
+    other = next((column for column in lists if column is not None and not isinstance(column, list | tuple)), None)
+    if other is not None:
+        raise PodiumError(
+            f"{model} returned a {type(other).__name__} for a column other than values and raw; it must be a list, for example "
+            "array.tolist()"
+        )
     count_types = {count_type for column in token_counts for count_type in map(type, column or ())} - {type(None)}
     if not all(hasattr(count_type, "__index__") for count_type in count_types):
         raise PodiumError(f"{model} returned a number of tokens that is not a whole number; it must be an int or None")
@@ -272,7 +285,7 @@ def _usage(scores: Scores, seconds: float) -> Usage:
     """Return the usage of a call. Its tokens are the scorer's total, else the sum over texts if all counts are known."""
     tokens = scores.total_tokens
     if tokens is None and scores.tokens is not None and None not in scores.tokens:
-        tokens = sum(count for count in scores.tokens if count)
+        tokens = sum(int(count) for count in scores.tokens if count)
     return Usage(
         pairs=sum(is_scored(scores)),
         tokens=tokens,

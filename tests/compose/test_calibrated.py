@@ -93,6 +93,11 @@ def test_platt_refuses_data_that_cannot_be_calibrated(scores, relevant, message)
         platt(scores, relevant)
 
 
+def test_isotonic_probability_does_not_exceed_that_of_a_higher_score():
+    calibration = Calibration("m", None, "isotonic", points=((0.4586250063780283, 0.14285714285714285), (2.0, 1.0)))
+    assert calibration(1.9999999999999998) <= calibration(2.0) == 1.0
+
+
 def test_isotonic_of_five_pairs():
     points = isotonic([1, 2, 3, 4, 5], [False, True, False, True, True])
     assert points == ((1.0, 0.0), (2.0, 0.5), (3.0, 0.5), (4.0, 1.0), (5.0, 1.0))

@@ -9,10 +9,12 @@ import sqlite3
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fakes import FunctionScorer, row_with_value
 from podium.compose.cached import CachedScorer
+from podium.compose.stores import Row
 from podium.compose.stores.sqlite import SqliteScores
 from podium.errors import PodiumError
 from podium.types import Scores
@@ -149,3 +151,26 @@ def test_processes_can_open_a_file_at_once(tmp_path, table):
             print(path, file=process.stdin, flush=True)
         assert {process.stdout.readline() for process in processes} == {"stored\n"}
     assert {process.communicate()[1] for process in processes} == {""}
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(tmp_path):
+    scores = Scores(np.array([0.5], np.float32), raw=np.array([2.0], np.float32), tokens=[np.int64(4)])
+    for _ in range(2):
+        scorer = CachedScorer(FunctionScorer(lambda texts: scores), SqliteScores(tmp_path / "scores.db"))
+        result = scorer.score("q", ["a"])
+        assert (list(result.values), list(result.raw), list(result.tokens)) == ([0.5], [2.0], [4])
+    assert result.remembered == 1
+
+
+def test_values_that_are_not_numbers_are_ignored(tmp_path):
+    """An earlier version stored numbers of numpy as bytes."""
+    store = SqliteScores(tmp_path / "scores.db")
+    store.put({b"k": Row(np.float32(0.5), None, None, None, None, None)})
+    assert store.get([b"k"]) == {}
+
+
+def test_count_that_sqlite_cannot_store_is_a_note(tmp_path):
+    scorer = CachedScorer(FunctionScorer(lambda texts: Scores([0.5], tokens=[2**70])), SqliteScores(tmp_path / "scores.db"))
+    scores = scorer.score("q", ["a"])
+    assert list(scores.values) == [0.5]
+    assert "the score file failed" in scores.notes[0]

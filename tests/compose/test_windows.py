@@ -120,6 +120,11 @@ def test_split_window_is_covered(text):
     assert len(text) == 1 or all(part.end - part.start < len(text) for part in parts)
 
 
+def test_white_space_at_the_ends_of_a_window_is_not_where_it_is_split():
+    assert split_window("水在零度时结冰\n", Window(0, 8)) == [Window(0, 3), Window(3, 7)]
+    assert split_window("  \n ", Window(0, 4)) == []
+
+
 def test_estimate_counts_more_tokens_than_english_has():
     counter = EstimatedTokens(64)
     assert counter.text_limit("q") == 64

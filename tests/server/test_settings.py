@@ -105,6 +105,24 @@ def test_file_contains_options_and_models(tmp_path, monkeypatch):
     assert provider.requests[-1].json["model"] == "rerank-v3.5"
 
 
+def test_number_of_threads_is_also_for_the_models_of_a_file(tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_text('[models.a]\nload = "podium-mini"\nthreads = 2\n[models.podium-mini]\n')
+    for options, threads in (((), 2), (("--model", "podium-mini"), 1)):
+        with ServerProcess("--config", str(file), "--threads", "1", *options) as server:
+            assert server.client.get("/info").json()["tokenization_workers"] == threads
+    file.write_text("[models.podium-mini]\n")
+    with ServerProcess("--config", str(file), "--threads", "1") as server:
+        assert server.client.get("/info").json()["tokenization_workers"] == 1
+
+
+def test_model_of_a_file_is_kept_beside_a_table_like_the_default(tmp_path):
+    file = tmp_path / "serve.toml"
+    file.write_text('model = ["fast=podium-mini"]\n[models.podium-mini]\n')
+    with ServerProcess("--config", str(file)) as server:
+        assert model_names(server) == ["podium-mini", "fast"]
+
+
 def model_names(server):
     return [model["id"] for model in server.client.get("/v1/models").json()["data"]]
 

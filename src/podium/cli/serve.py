@@ -26,7 +26,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def settings_options(command: Command) -> Command:
-    """Add the options in OPTIONS. Their values are checked later, together with the values in a file."""
+    """Add the options in OPTIONS. The ranges of their values are checked later, together with the values in a file."""
     for row in reversed(OPTIONS):
         option = click.option(f"--{row.key}", row.attribute, help=row.help, metavar=row.metavar, **_click_arguments(row))
         command = option(command)
@@ -62,7 +62,7 @@ def serve(
     load_options: dict[str, Any],
     **settings: Any,
 ) -> int:
-    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs, and a page to try them on.
+    """Serve rerankers to clients of Cohere, Voyage, Jina, TEI, vLLM and other APIs. A web page is served for trying them.
 
     \b
     podium serve                                     podium-mini at http://127.0.0.1:8080
@@ -78,7 +78,7 @@ def serve(
     if "model" in explicit:
         explicit["models"] = {}  # the models of the command line replace those of the file
     base = Settings() if config is None else Settings.from_toml(config)
-    if "model" not in explicit and base.models == Settings().models:
+    if "model" not in explicit and not base.model and base.models == Settings().models:
         # The default model is treated like a model of --model, so that the options for loading models apply to it.
         explicit |= {"models": {}, "model": ("podium-mini",)}
     merged = replace(
@@ -91,17 +91,26 @@ def serve(
 
 
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return the arguments of `podium.load` for the models of the file, then for those of --model, by the name for clients."""
+    """Return the arguments of `podium.load` for all models, by the name that clients use: first those of [models.NAME] tables.
+
+    The options for all models are for those of --model only. A table has its own, but for the number of threads.
+    """
     from podium.local.cpu import cores
 
     threads = settings.threads
     if threads is None and settings.workers > 1:
         threads = max(1, cores() // settings.workers)
     models = {name: dict(arguments) for name, arguments in settings.models.items()}
+    for arguments in models.values():
+        if threads is not None and provider_of(arguments["name"]) is None:
+            arguments.setdefault("threads", threads)
     named_models = [_name_and_model(argument) for argument in settings.model]
     for name, model in named_models:
         if name in models:
-            raise InvalidInput(Argument("model"), f" {name}: there are two models of this name; write AS=NAME to rename one")
+            raise InvalidInput(
+                Argument("model"),
+                f" {name}: there are two models of this name; write {name}-2={model} to serve the second one as {name}-2",
+            )
         arguments = options_for(dict(settings.model_options), model, [other for _, other in named_models])
         if threads is not None and provider_of(model) is None:
             arguments["threads"] = threads
@@ -114,4 +123,4 @@ def _name_and_model(argument: str) -> tuple[str, str]:
     name, equals, model = argument.partition("=")
     if not name or (equals and not model) or not argument.isprintable():
         raise InvalidInput(Argument("model"), f" {argument!r} must be NAME or AS=NAME")
-    return name, model if equals else name
+    return (name, model) if equals else (name, name)

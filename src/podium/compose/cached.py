@@ -185,18 +185,23 @@ def _is_finite(row: Row) -> bool:
 
 
 def _rows(scores: Scores) -> list[Row]:
-    """Return the scores as rows, one per text."""
+    """Return the scores as rows, one per text. Numbers of numpy, which a user's scorer may return, become those of Python."""
     unknown = [None] * len(scores.values)
-    optional_columns = (scores.raw, scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
-    columns = [unknown if column is None else column for column in optional_columns]
-    rows = [Row(*fields) for fields in zip(scores.values, *columns, strict=True)]
+    raw = unknown if scores.raw is None else map(float, scores.raw)
+    counts = (scores.tokens, scores.dropped_tokens, scores.query_tokens, scores.query_dropped_tokens)
+    count_columns = [unknown if column is None else _integers(column) for column in counts]
+    rows = [Row(*fields) for fields in zip(map(float, scores.values), raw, *count_columns, strict=True)]
     if scores.passages is None:
         return rows
     return [row if passage is None else _with_passage(row, passage) for row, passage in zip(rows, scores.passages, strict=True)]
 
 
+def _integers(column: Sequence[int | None]) -> list[int | None]:
+    return [None if count is None else int(count) for count in column]
+
+
 def _with_passage(row: Row, passage: Passage) -> Row:
-    return row._replace(passage_start=passage.start, passage_end=passage.end, passage_score=passage.score)
+    return row._replace(passage_start=int(passage.start), passage_end=int(passage.end), passage_score=float(passage.score))
 
 
 def _passage(row: Row) -> Passage | None:

@@ -57,7 +57,7 @@ class Calibration:
         if index == len(self.points):
             return self.points[-1][1]
         (x, y), (next_x, next_y) = self.points[index - 1], self.points[index]
-        return y + (next_y - y) * (score - x) / (next_x - x)
+        return min(y + (next_y - y) * (score - x) / (next_x - x), next_y)  # rounding could exceed it
 
 
 class CalibratedScorer(StepwiseScorer, WrappedScorer):

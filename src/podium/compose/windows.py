@@ -1,4 +1,4 @@
-"""Windows, the parts of a long text that are scored separately. They end with sentences if possible. Pure functions."""
+"""Windows, the parts of a long text that are scored separately. They end at sentence boundaries if possible. Pure functions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowedText:
-    """A text and its windows. A text that the model reads completely has one window.
+    """A text and its windows. They are empty until `with_windows` or `with_one_window` returns the text with windows.
 
+    - `document`: the document that the user passed, whose text this is.
     - `room`: how many tokens a window may have, which is what the query and the title leave of the model's maximum length. If
-      it is 0, the text is not divided.
+      it is 0, the caller does not divide the text.
     - `overlap`: how many tokens of the previous window a window may repeat.
-    - `starts`: the position of each token's first character, None if the text was not divided.
-    - `windows`: those that are scored first. A window of which the model drops tokens is divided again.
+    - `starts`: the position of each token's first character, None if the text has one window with all of its characters.
+    - `windows`: the initial windows. One of which the model drops tokens is divided with `split_window`.
     """
 
     text: str
@@ -43,7 +44,7 @@ class WindowedText:
     windows: Sequence[Window] = ()
 
     def with_windows(self, starts: Sequence[int], max_passages: int | None) -> WindowedText:
-        """Return the text with new windows, as `windows` describes them, but at most the first `max_passages`.
+        """Return the text with the first `max_passages` of the windows that the function `windows` returns, None for all.
 
         `starts` are the positions of its tokens. A blank text is not divided.
         """
@@ -56,7 +57,7 @@ class WindowedText:
 
 
 class IndexedWindow(NamedTuple):
-    """A window, and the index of its text among the texts of the query."""
+    """A window, and the index of its text in the list of texts that are scored."""
 
     text_index: int
     window: Window
@@ -68,7 +69,8 @@ def windows(text: str, starts: Sequence[int], *, size: int, overlap: int) -> lis
     A window has at most `size` tokens, unless it is a single character that has more. It repeats at most `overlap` tokens of
     the previous window. `starts` are the positions of the first characters of the text's tokens.
 
-    Windows begin and end with sentences. Only a sentence of more than `size` tokens is divided, at white space if possible.
+    Windows begin and end at sentence boundaries. Only a sentence of more than `size` tokens is divided, at white space if
+    possible.
     """
     pieces = [
         (start, end)
@@ -115,8 +117,12 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
 def split_window(text: str, window: Window) -> list[Window]:
     """Return two windows that cover a window, divided at the white space nearest to its middle, or at its middle.
 
-    Returns one window if a half would be blank, or if the window is a single character.
+    White space at its ends does not count. Returns one window if a half would be blank, or if the window is a single
+    character, and none if it is blank.
     """
+    if not (stripped := _without_space(text, window.start, window.end)):
+        return []
+    (window,) = stripped
     middle = (window.start + window.end) // 2
     if middle == window.start:
         return [window]
@@ -143,13 +149,13 @@ def _cut(text: str, starts: Sequence[int], start: int, size: int) -> int:
     `start` has more than `size` tokens, the cut is before the first token of a later character.
     """
     first = bisect.bisect_left(starts, start)
-    limit = int(starts[first + size])
+    limit = int(starts[first + size])  # `starts` may be an array of numpy
     if limit <= start:
         next_token = bisect.bisect_right(starts, start)
         limit = int(starts[next_token]) if next_token < len(starts) else len(text)
     second_half = int(starts[first + size // 2])
     spaces = [match.end() for match in _SPACE.finditer(text, second_half, limit)]
-    return spaces[-1] if spaces and spaces[-1] > start else limit
+    return spaces[-1] if spaces else limit
 
 
 def _without_space(text: str, start: int, end: int) -> list[Window]:

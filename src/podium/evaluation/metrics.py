@@ -77,17 +77,15 @@ def mean(values: PerQuery) -> float:
 def _with_numbers_as_ids(qrels: Qrels, run: Run) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
     """Return the judgments and the judged queries of the run, with numbers as ids and with scores that decrease by 1.
 
-    trec_eval reads an id only to its first NUL, ends the process at some others, and orders equal scores by ids. It also ends
-    the process, or never returns, if all grades of a query are negative, so these become 0, which is not relevant either.
+    trec_eval reads an id only to its first NUL, ends the process at some others, and orders equal scores by ids. With negative
+    grades, as TREC has for spam, it may end the process or never return, so they become 0, which is not relevant either.
     """
     numbered_qrels: dict[str, dict[str, int]] = {}
     numbered_run: dict[str, dict[str, float]] = {}
     for number, (query_id, grades) in enumerate(qrels.items()):
         scores = run.get(query_id, {})
         numbers = {document_id: str(i) for i, document_id in enumerate(dict.fromkeys([*grades, *scores]))}
-        if max(grades.values(), default=0) < 0:
-            grades = dict.fromkeys(grades, 0)
-        numbered_qrels[str(number)] = {numbers[document_id]: grade for document_id, grade in grades.items()}
+        numbered_qrels[str(number)] = {numbers[document_id]: max(grade, 0) for document_id, grade in grades.items()}
         if query_id in run:
             numbered_run[str(number)] = {numbers[document_id]: float(-rank) for rank, document_id in enumerate(scores)}
     return numbered_qrels, numbered_run

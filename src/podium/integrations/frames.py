@@ -18,14 +18,18 @@ def rerank_frame(
 ) -> Frame:
     """Return a frame's rows in order of relevance to the query, with two new columns: `score` and `rank` (from 1).
 
-    `rank_by` names the columns that are read. If both this and the reranker's own `rank_by` are None, the column `content`,
-    `text`, `page_content` or `passage` is read. `limit` is the number of returned rows, None for the reranker's default.
-    The frame itself is not changed. Rows of a pandas frame keep their index labels. Raises InvalidInput if `frame` is not a
-    data frame or already has one of the new columns, and the errors of `rerank`.
+    `rank_by` names the columns that are read. If both this and the reranker's own `rank_by` are None, the first non-empty one
+    of the columns `content`, `text`, `page_content` and `passage` is read. `limit` is the maximum number of returned rows, None
+    for the reranker's default. The frame itself is not changed. Rows of a pandas frame keep their index labels.
+
+    Raises InvalidInput if `frame` is not a data frame, has two columns of the same name or already has one of the new columns,
+    or if `reranker` is not a Reranker, and the errors of `rerank`.
     """
     package = type(frame).__module__.partition(".")[0]
     if package not in _REORDER or type(frame).__name__ != "DataFrame":
-        raise InvalidInput(f"rerank_frame takes a DataFrame of pandas or Polars, not a {type(frame).__name__}")
+        name = type(frame).__name__
+        kind = f"{package}.{name}" if name == "DataFrame" else name  # dask and Spark have a DataFrame, too
+        raise InvalidInput(f"rerank_frame takes a DataFrame of pandas or Polars, not a {kind}")
     if not isinstance(reranker, Reranker):
         raise InvalidInput(f"rerank_frame takes the Reranker that podium.load returns, not a {type(reranker).__name__}")
     data: Any = frame  # mypy knows neither package's DataFrame
@@ -41,7 +45,9 @@ def rerank_frame(
 
 
 def _reorder_pandas(frame: Any, indices: list[int], scores: list[float], ranks: range) -> Any:
-    return frame.iloc[indices].assign(score=scores, rank=ranks)
+    import numpy as np
+
+    return frame.iloc[indices].assign(score=np.array(scores, np.float64), rank=np.array(ranks, np.int64))
 
 
 def _reorder_polars(frame: Any, indices: list[int], scores: list[float], ranks: range) -> Any:

@@ -61,6 +61,20 @@ def test_field_that_is_named_twice_is_refused():
         checked_schema(text="content", vector=None, tags=["content"])
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"tags": "colour"}, "tags must be a list of names, not 'colour'", id="tags"),
+        pytest.param({"numbers": "year"}, "numbers must be a list of names", id="numbers"),
+        pytest.param({"vector": "v", "m": 0}, "m must be a positive whole number, not 0", id="m"),
+        pytest.param({"m": 16}, "m and ef_construction are for vectors", id="no-vector"),
+    ],
+)
+def test_invalid_options_of_a_schema_are_refused(options, message):
+    with pytest.raises(InvalidInput, match=message):
+        checked_schema(**{"text": "body", "vector": None, **options})
+
+
 def test_blank_tags_and_numbers_are_left_out():
     storage = hash_storage(tags=["kind"], numbers=["year"])
     assert storage.encode({"content": "a", "kind": "", "year": " "}, 0) == {"content": b"a"}

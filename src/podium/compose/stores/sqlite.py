@@ -61,7 +61,8 @@ class SqliteScores:
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Row]:
         with self._open_database() as database:
             rows = ((key, database.execute(SELECT, (key,)).fetchone()) for key in keys)
-            return {key: Row(*row) for key, row in rows if row is not None}
+            # Other values than numbers are from an earlier version, or from another program.
+            return {key: Row(*row) for key, row in rows if row is not None and not any(isinstance(x, bytes | str) for x in row)}
 
     def put(self, rows: Mapping[bytes, Row]) -> None:
         with self._open_database() as database, database:
@@ -80,7 +81,7 @@ class SqliteScores:
                 if self._database is None:
                     self._database = self._connection()
                 yield self._database
-            except sqlite3.Error as error:
+            except (sqlite3.Error, OverflowError) as error:  # the second for a number that has more than 64 bits
                 raise PodiumError(f"the score file failed ({error})") from error
 
     def _connection(self) -> sqlite3.Connection:

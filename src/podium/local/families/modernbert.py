@@ -44,7 +44,11 @@ class ModernBert(Architecture):
         if unknown := set(self.layer_types or ()) - {LOCAL, GLOBAL}:
             raise UnsupportedModel(f"config.json has layer_types {sorted(unknown)}; podium has {LOCAL} and {GLOBAL}")
         if self.rope_scaling or any(self._rope(kind).get("rope_type", "default") != "default" for kind in (LOCAL, GLOBAL)):
-            raise UnsupportedModel("config.json has rotary positions of another rope_type; podium has default")
+            raise UnsupportedModel("config.json scales its rotary positions (rope_type); podium has only those without scaling")
+        if self.layer_types is not None and len(self.layer_types) != self.num_hidden_layers:
+            raise UnsupportedModel(
+                f"config.json has {len(self.layer_types)} layer_types for {self.num_hidden_layers} layers; download it again"
+            )
 
     @property
     def pooling(self) -> Pooling:
@@ -59,6 +63,7 @@ class ModernBert(Architecture):
         return self._norm(graph, x, "final_norm")
 
     def head(self, graph: Graph, x: Value) -> Value:
+        # As in transformers, `classifier_bias` is for the dense layer, and the classifier always has a bias.
         dense = graph.linear(x, "head.dense", bias=self.classifier_bias, exact=True)
         dense = graph.activation(dense, self.classifier_activation)
         return graph.linear(self._norm(graph, dense, "head.norm"), "classifier", exact=True)
@@ -74,8 +79,7 @@ class ModernBert(Architecture):
 
     def _layer(self, graph: Graph, x: Value, prefix: str, attention: Attention) -> Value:
         # The first layer has no norm before its attention, because the embeddings have just been normalised.
-        has_norm = f"{prefix}attn_norm.weight" in graph.checkpoint
-        normed = self._norm(graph, x, f"{prefix}attn_norm") if has_norm else x
+        normed = x if prefix == "layers.0." else self._norm(graph, x, f"{prefix}attn_norm")
         attended = graph.attention(normed, [f"{prefix}attn.Wqkv"], attention, bias=self.attention_bias)
         attention_output = graph.linear(attended, f"{prefix}attn.Wo", bias=self.attention_bias)
         x = graph.add(attention_output, graph.select(x, attention.rows))

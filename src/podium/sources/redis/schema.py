@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypeAlias
 
-from podium.errors import InvalidInput, SourceError
-from podium.inputs import checked_limit, without_none
+from podium.errors import Argument, InvalidInput, SourceError
+from podium.inputs import without_none
 from podium.sources.fields import checked_weights
 from podium.sources.redis.commands import Command
 from podium.sources.redis.replies import IndexInfo
@@ -17,7 +17,7 @@ from podium.sources.redis.replies import IndexInfo
 __all__ = ["HNSW_FROM", "Schema", "Storage", "check_compatible", "checked_schema", "create_command"]
 
 Storage: TypeAlias = Literal["hash", "json"]
-# The vectors of fewer documents are searched exactly (FLAT), which takes milliseconds.
+# The vectors of fewer documents than this are searched exactly (FLAT), which takes milliseconds.
 HNSW_FROM = 100_000
 
 
@@ -61,19 +61,23 @@ def checked_schema(
 ) -> Schema:
     """Return the schema with these options. Raises InvalidInput if a field is named twice, or an option is not valid."""
     weights = checked_weights(text) or {}
+    for option, value in (("tags", tags), ("numbers", numbers)):
+        if isinstance(value, str):
+            raise InvalidInput(Argument(option), f" must be a list of names, not {value!r:.40}")
     names = [*weights, *tags, *numbers, *([vector] if vector else [])]
     if repeated := next((name for i, name in enumerate(names) if name in names[:i]), None):
-        raise InvalidInput(f"the field {repeated!r} is named twice; it can be one of text, tag, number and vector")
+        raise InvalidInput(f"the field {repeated!r} is named twice; name it once, as text, tag, number or vector")
     if storage not in ("hash", "json"):
         raise InvalidInput(f"storage must be hash or json, not {storage!r:.40}")
     if storage == "hash" and "$" in names:
-        raise InvalidInput("a field named '$' cannot be searched in a hash; rename it, or use storage json")
+        raise InvalidInput("RediSearch cannot index a field named '$' in a hash; rename it, or use storage json")
     if not isinstance(tag_separator, str) or len(tag_separator) != 1 or not tag_separator.isascii():
         raise InvalidInput(f"tag_separator must be one ASCII character, not {tag_separator!r:.40}")
-    if vector is None and (m is not None or ef_construction is not None):
+    if not vector and (m is not None or ef_construction is not None):
         raise InvalidInput("m and ef_construction are for vectors; name an embedder, too (embed=, --embed)")
-    for value in (m, ef_construction):
-        checked_limit(value)
+    for option, number in (("m", m), ("ef_construction", ef_construction)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
+            raise InvalidInput(Argument(option), f" must be a positive whole number, not {number!r:.40}")
     return Schema(weights, vector, tuple(tags), tuple(numbers), storage, tag_separator, m, ef_construction)
 
 
@@ -89,14 +93,16 @@ def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: 
             f"{name} stores documents as {info.storage}; load with --storage {info.storage.lower()} (storage=), or into "
             "another index"
         )
-    kinds = {name: field.kind for name, field in info.fields.items()}
+    kinds = {field_name: field.kind for field_name, field in info.fields.items()}
     if missing := [f"{field} ({kind})" for field, kind in schema.kinds() if kinds.get(field) != kind]:
         raise SourceError(
             f"{name} exists without {', '.join(missing)}; it has {info.field_list()}. Load into another index, or drop this "
             "one first (--drop)"
         )
     if not dimensions and (vectors := info.names_of_kind("VECTOR")):
-        raise SourceError(f"{name} has vectors in {vectors[0]!r}; load with its embedder (--embed), so that documents have one")
+        raise SourceError(
+            f"{name} has vectors in {vectors[0]!r}; load with its embedder (--embed), so that every document has a vector"
+        )
     if schema.vector and (stored_dimensions := info.fields[schema.vector].dimensions) != dimensions:
         raise SourceError(
             f"{schema.vector!r} of {name} has {stored_dimensions} dimensions, the embedder returns {dimensions}; use the "
@@ -105,9 +111,9 @@ def check_compatible(info: IndexInfo, schema: Schema, dimensions: int, address: 
 
 
 def create_command(index: str, prefix: str, schema: Schema, *, dimensions: int, document_count: int) -> Command:
-    """Return FT.CREATE for an index of about `document_count` documents. No key may have the prefix yet.
+    """Return FT.CREATE for an index of about `document_count` documents.
 
-    For that reason the option SKIPINITIALSCAN is safe. Without it, the server would scan all its keys for documents.
+    The caller has checked that no key has the prefix, so the server need not scan its keys for documents (SKIPINITIALSCAN).
     """
     options = ("ON", schema.storage.upper(), "PREFIX", 1, prefix, "SKIPINITIALSCAN")
     return ("FT.CREATE", index, *options, "SCHEMA", *_field_arguments(schema, dimensions, document_count))
@@ -118,7 +124,7 @@ def _field_arguments(schema: Schema, dimensions: int, document_count: int) -> It
     for name, weight in schema.text.items():
         yield from (*_name(schema, name), "TEXT", *(() if weight == 1 else ("WEIGHT", weight)))
     for name in schema.tags:
-        # Tags in JSON are a list. Without SEPARATOR, RediSearch does not split them further, so they may contain commas.
+        # Tags in JSON are a list. With the default separator, its items are not split, so they may contain commas.
         separator = () if schema.storage == "json" and schema.tag_separator == "," else ("SEPARATOR", schema.tag_separator)
         yield from (*_name(schema, name), "TAG", *separator)
     for name in schema.numbers:
