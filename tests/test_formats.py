@@ -274,5 +274,5 @@ def test_parquet_value_that_python_cannot_represent_is_an_error_that_names_the_c
 def test_nested_values_of_parquet_with_dictionary_encoding_are_refused(write_parquet):
     """How much memory such values take is unknown before they are converted."""
     column = arrow.StructArray.from_arrays([arrow.array(["a"]).dictionary_encode()], ["name"])
-    with pytest.raises(InvalidInput, match="the column 'record' has dictionaries in lists or records; write it as strings"):
+    with pytest.raises(InvalidInput, match="the column 'record' has dictionary-encoded values in lists or structs"):
         read_documents(write_parquet(record=column))

@@ -1,7 +1,8 @@
 """Read documents from the rows of a Parquet file.
 
 A small file can expand to more than the memory holds, because repeated values take almost no space in it. So the sizes of
-the values are added up before the values are converted to Python objects, which are even larger.
+the values are added up before the values are converted to Python objects, which are even larger, and a file that expands too
+much is refused.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def parquet_documents(file: BinaryIO, source: str, file_bytes: int) -> Iterator[
             values_by_name = {name: _python_values(column, name, source) for name, column in columns.items()}
             for row in range(batch.num_rows):
                 yield {name: _json_compatible(values_by_name[name][row]) for name in names}
-    except MemoryError:  # not handled below, where pyarrow's own MemoryError would match, because it is an ArrowException
+    except MemoryError:  # pyarrow's is also an ArrowException, so it would be reported as an unreadable file below
         raise
-    except (arrow.ArrowException, OverflowError, ArithmeticError) as error:
+    except (arrow.ArrowException, ArithmeticError) as error:
         raise InvalidInput(f"{source} cannot be read as a Parquet file: {str(error)[:100]}") from error
 
 
@@ -53,7 +54,9 @@ def _plain_column(column: Any, name: str, source: str) -> Any:
     """
     plain = column.dictionary_decode() if hasattr(column, "dictionary_decode") else column
     if "dictionary<" in str(plain.type):
-        raise InvalidInput(f"{source}: the column {name!r:.60} has dictionaries in lists or records; write it as strings")
+        raise InvalidInput(
+            f"{source}: the column {name!r:.60} has dictionary-encoded values in lists or structs; write them as plain values"
+        )
     return plain
 
 
@@ -68,7 +71,7 @@ def _python_values(column: Any, name: str, source: str) -> list[Any]:
 
 
 def _json_compatible(value: Any) -> Any:
-    """Return a value of a Parquet file as a type that JSON has: dates and times in ISO 8601, decimals as strings."""
+    """Return a value of a Parquet file as a type that JSON has: dates and times in ISO 8601, decimals and bytes as strings."""
     if isinstance(value, dict):
         return {name: _json_compatible(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -201,7 +201,7 @@ class Search:
         """Return the number of candidates to request. Raises InvalidInput if it is not above `offset`."""
         candidate_count = self.candidates if candidates is None else _checked_candidates(candidates)
         if checked_offset(offset) >= candidate_count:
-            raise InvalidInput(f"offset={offset} skips all of {candidate_count} candidates; request more with candidates=")
+            raise InvalidInput(f"offset={offset} skips all {candidate_count} candidates; request more with candidates=")
         return candidate_count
 
 

@@ -140,7 +140,7 @@ def test_options_of_a_source_reach_redis():
             "--mode vector needs vectors, and this index has none; create another index with --embed",
             id="no-vectors",
         ),
-        pytest.param("a", ["--in", "{file}", "--text", "body", "--offset", "100"], "skips all of 100", id="offset"),
+        pytest.param("a", ["--in", "{file}", "--text", "body", "--offset", "100"], "skips all 100", id="offset"),
         pytest.param(
             "a", ["--in", "{file}", "--text", "body", "--vector", "v"], "an index on Redis takes --vector", id="vector"
         ),

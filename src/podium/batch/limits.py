@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from podium.compose.columns import cost_of
+from podium.compose.columns import call_totals
 from podium.compose.wrapped import WrappedScorer
 from podium.errors import Argument, ProviderError
 from podium.hosted.scorer import HostedScorer
@@ -215,4 +215,4 @@ def _limited(scorer: BaseScorer, meter: Meter, price: Price | None) -> BaseScore
 def _joined(replies: Sequence[Scores]) -> Scores:
     """Return the scores of several requests as one."""
     values = [score for reply in replies for score in reply.values]
-    return replace(Scores(values, **cost_of(replies)), notes=(f"sent as {len(replies)} requests",))
+    return replace(Scores(values, **call_totals(replies)), notes=(f"sent as {len(replies)} requests",))

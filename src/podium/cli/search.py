@@ -54,7 +54,7 @@ def search(
 ) -> None:
     """Search, then rerank.
 
-    PLACE is an index that podium index created, or a file, which is indexed in memory.
+    PLACE is an index that `podium index` created, or a file, which is indexed in memory.
     """
     rank_by = None if by is None else comma_list(by)
     checked_fields(rank_by)  # raises InvalidInput before the source is loaded
@@ -67,7 +67,7 @@ def search(
         place, source_options = _source_of_stack(stack, source_options)
     if offset >= candidates:
         raise InvalidInput(
-            Argument("offset", offset), f" skips all of {candidates} candidates; request more with ", Argument("candidates")
+            Argument("offset", offset), f" skips all {candidates} candidates; request more with ", Argument("candidates")
         )
     with contextlib.closing(load_source(place, source_options)) as source, load(model, **load_options) as reranker:
         # All candidates are ranked, because the table also shows the source's order. The page is cut afterwards.
@@ -87,9 +87,9 @@ def _is_default(option: str) -> bool:
 
 
 def _source_of_stack(stack: Stack | None, options: SourceOptions) -> tuple[str, SourceOptions]:
-    """Return the place and the options of the source in a configuration file. The command's own `options` take precedence."""
+    """Return the place and the options of the source in a stack.toml. The command's own `options` take precedence."""
     if stack is None or stack.place is None:
         raise InvalidInput(
-            Argument("in"), " is missing; name an index, a file, or a ", Argument("model"), " stack.toml that has a source"
+            Argument("in"), " is missing; pass an index or a file, or a stack.toml with a source as ", Argument("model")
         )
     return stack.place, replace(stack.source, **without_none(asdict(options)))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from podium.compose.columns import cost_of, models_of, placed_columns, selected_scores
+from podium.compose.columns import call_totals, models_of, placed_columns, selected_scores
 from podium.compose.combined import CombinedScorer
 from podium.compose.components import Component
 from podium.compose.stepwise import ScoreStep, Steps
@@ -131,7 +131,7 @@ class Cascade(CombinedScorer):
         score_kind = strong_scores.score_kind if positions else cheap_scores.score_kind or cheap.score_kind
         return Scores(
             **columns,
-            **cost_of([cheap_scores, strong_scores]),
+            **call_totals([cheap_scores, strong_scores]),
             tiers=tiers,
             scored_by=scored_by,
             model=strong_scores.model,

@@ -15,8 +15,8 @@ from podium.types import Scores
 __all__ = [
     "COLUMNS",
     "attributed",
+    "call_totals",
     "concatenated_scores",
-    "cost_of",
     "is_by_own_model",
     "merged_scores",
     "models_of",
@@ -31,15 +31,15 @@ COLUMNS = (
 
 
 class _Model(NamedTuple):
-    """A model, so that two scores of it can be compared.
+    """Identifies a model. Two scores can be compared if their `_Model` is equal.
 
-    - `call`: the model that replaced the scorer's own one for a call, None if none did. It can have the same name as the own
-      one, for example if it is the same model in another precision.
-    - `name`: the model that replaced that one for some texts of the call, None if none did.
+    - `call_model`: the name of the model that replaced the scorer's own one for a whole call, None if none did. It can be the
+      own model's name, for example if it is the same model in another precision.
+    - `text_model`: the name of the model that replaced the call's model for some texts, None if none did.
     """
 
-    call: str | None
-    name: str | None
+    call_model: str | None
+    text_model: str | None
 
 
 def selected_scores(scores: Scores, positions: Sequence[int]) -> Scores:
@@ -66,29 +66,29 @@ def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], sco
 
     Texts in no call count as not scored. In some calls, another model may have replaced the scorer's own one, for all texts or
     for some. Scores of two models cannot be compared, so each tier is divided into one tier per model: first that of the
-    scorer's own model, then those of other models in the order of the calls.
+    scorer's own model, then those that replaced it for some texts, then those that replaced it for whole calls.
     """
     call_models = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
     call_models.sort(key=lambda model: model is not None)  # None is the scorer's own model
     models = list(dict.fromkeys(model for _, scores in parts for model in _distinct_models(scores, scorer)))
-    models.sort(key=lambda model: (model.call is not None, model.name is not None))
-    tiers = [(0, 0)] * count
+    models.sort(key=lambda model: (model.call_model is not None, model.text_model is not None))
+    pairs = [(0, 0)] * count  # of each text's tier in its call, and the index of its model
     scored_by: list[str | None] = [None] * count
     for positions, scores in parts:
         call_tiers = [0] * len(positions) if scores.tiers is None else scores.tiers
         text_models = zip(models_of(scores, scorer), _distinct_models(scores, scorer), strict=True)
         for position, tier, (name, model) in zip(positions, call_tiers, text_models, strict=True):
-            tiers[position] = (tier, models.index(model))
+            pairs[position] = (tier, models.index(model))
             scored_by[position] = name
-    numbers = {tier: number for number, tier in enumerate(sorted(set(tiers)))}
+    tiers = {pair: tier for tier, pair in enumerate(sorted(set(pairs)))}
     calls = [scores for _, scores in parts]
     needs_scored_by = len(call_models) > 1 or any(scores.scored_by is not None for scores in calls)
     columns = {"values": [math.nan] * count, **placed_columns(count, parts)}
     first = next((scores for positions, scores in parts if len(positions) and scores.model == call_models[0]), Scores(()))
     return Scores(
         **columns,
-        **cost_of(calls),
-        tiers=[numbers[tier] for tier in tiers] if len(numbers) > 1 else None,
+        **call_totals(calls),
+        tiers=[tiers[pair] for pair in pairs] if len(tiers) > 1 else None,
         scored_by=scored_by if needs_scored_by or None in scored_by else None,
         model=first.model,
         revision=first.revision,
@@ -118,7 +118,7 @@ def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) ->
             if part_column is None:
                 if name not in columns:
                     continue
-                part_column = [None] * len(positions)  # replaces the values of earlier parts, which belong to replaced scores
+                part_column = [None] * len(positions)  # so that nothing of an earlier part remains beside the new values
             column = columns.setdefault(name, [math.nan if name == "values" else None] * count)
             for position, value in zip(positions, part_column, strict=True):
                 column[position] = value
@@ -126,7 +126,7 @@ def placed_columns(count: int, parts: Iterable[tuple[Sequence[int], Scores]]) ->
 
 
 def models_of(scores: Scores, scorer: BaseScorer) -> list[str | None]:
-    """Return the name of the model that scored each text, None for a text that was not scored."""
+    """Return the name of the model that scored each text, None for a text that was not scored, if `scored_by` says so."""
     if scores.scored_by is not None:
         return list(scores.scored_by)
     return [scorer.model if scores.model is None else scores.model] * len(scores.values)
@@ -145,18 +145,22 @@ def attributed(scores: Scores, scorer: BaseScorer) -> Scores:
 
 def is_by_own_model(scores: Scores) -> bool:
     """Whether the scorer's own model scored all texts, so that their scores can be compared with its other scores."""
-    names_models = scores.tiers is not None or scores.scored_by is not None
-    return scores.model is None and not names_models and not scores.reasons  # the reasons say why a model was not used
+    may_mix_models = scores.tiers is not None or scores.scored_by is not None
+    return scores.model is None and not may_mix_models and not scores.reasons  # the reasons say why a model was not used
 
 
-def cost_of(calls: Iterable[Scores]) -> dict[str, Any]:
-    """Return the fields of Scores that belong to a call and not to its texts: costs added up, and all notes and reasons."""
+def call_totals(calls: Iterable[Scores]) -> dict[str, Any]:
+    """Return the costs, the notes and the reasons of several calls, as fields of Scores.
+
+    The total of tokens is unknown if that of one call is. Calls without `encoded` or `estimated_cost` are left out of these
+    sums, because models that store nothing, or that run on this machine, have neither.
+    """
     calls = list(calls)
     totals = [scores.total_tokens for scores in calls]
     encoded = [scores.encoded for scores in calls if scores.encoded is not None]
     costs = [scores.estimated_cost for scores in calls if scores.estimated_cost is not None]
     return {
-        "total_tokens": None if None in totals else sum(total for total in totals if total),
+        "total_tokens": None if None in totals else sum(total for total in totals if total is not None),
         "billed": summed(scores.billed for scores in calls),
         "notes": tuple(dict.fromkeys(note for scores in calls for note in scores.notes)),
         "reasons": tuple(dict.fromkeys(reason for scores in calls for reason in scores.reasons)),

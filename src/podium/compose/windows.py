@@ -25,14 +25,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowedText:
-    """A text and its windows. They are empty until `with_windows` or `with_one_window` returns the text with windows.
+    """A text and its windows. `windows` is empty at first; `with_windows` and `with_one_window` return a copy that has windows.
 
     - `document`: the document that the user passed, whose text this is.
     - `room`: how many tokens a window may have, which is what the query and the title leave of the model's maximum length. If
       it is 0, the caller does not divide the text.
     - `overlap`: how many tokens of the previous window a window may repeat.
-    - `starts`: the position of each token's first character, None if the text has one window with all of its characters.
-    - `windows`: the initial windows. One of which the model drops tokens is divided with `split_window`.
+    - `starts`: the position of each token's first character, None before `with_windows` and after `with_one_window`.
+    - `windows`: the initial windows. If the model drops tokens of a window, that window is divided with `split_window`.
     """
 
     text: str
@@ -44,9 +44,9 @@ class WindowedText:
     windows: Sequence[Window] = ()
 
     def with_windows(self, starts: Sequence[int], max_passages: int | None) -> WindowedText:
-        """Return the text with the first `max_passages` of the windows that the function `windows` returns, None for all.
+        """Return the text with the windows that the function `windows` returns, but at most the first `max_passages`.
 
-        `starts` are the positions of its tokens. A blank text is not divided.
+        `starts` are the positions of its tokens. None for `max_passages` means all windows. A blank text is not divided.
         """
         text_windows = windows(self.text, starts, size=self.room, overlap=self.overlap)[:max_passages]
         return replace(self, starts=starts, windows=text_windows) if text_windows else self.with_one_window()
@@ -102,7 +102,7 @@ def _next_first_piece(counts: Sequence[int], first_piece: int, end_piece: int, m
     have at most `max_repeated` tokens together. `counts` are the numbers of tokens of all pieces.
     """
     piece = end_piece
-    # The next window begins later than this one, or the windows would never end.
+    # The next window begins later than this one. Otherwise the loop over the windows would not terminate.
     while piece - 1 > first_piece and counts[piece - 1] <= max_repeated:
         piece -= 1
         max_repeated -= counts[piece]
@@ -117,8 +117,7 @@ def token_count(starts: Sequence[int], start: int, end: int) -> int:
 def split_window(text: str, window: Window) -> list[Window]:
     """Return two windows that cover a window, divided at the white space nearest to its middle, or at its middle.
 
-    White space at its ends does not count. Returns one window if a half would be blank, or if the window is a single
-    character, and none if it is blank.
+    White space at its ends does not count. Returns one window if it is a single character, and none if it is blank.
     """
     if not (stripped := _without_space(text, window.start, window.end)):
         return []

@@ -18,9 +18,10 @@ def rerank_frame(
 ) -> Frame:
     """Return a frame's rows in order of relevance to the query, with two new columns: `score` and `rank` (from 1).
 
-    `rank_by` names the columns that are read. If both this and the reranker's own `rank_by` are None, the first non-empty one
-    of the columns `content`, `text`, `page_content` and `passage` is read. `limit` is the maximum number of returned rows, None
-    for the reranker's default. The frame itself is not changed. Rows of a pandas frame keep their index labels.
+    `rank_by` names the columns that are read. If both this and the reranker's own `rank_by` are None, the first of the
+    columns `content`, `text`, `page_content` and `passage` that is not empty in a row is read. `limit` is the maximum number
+    of returned rows, None for the reranker's default. The frame itself is not changed. Rows of a pandas frame keep their index
+    labels.
 
     Raises InvalidInput if `frame` is not a data frame, has two columns of the same name or already has one of the new columns,
     or if `reranker` is not a Reranker, and the errors of `rerank`.

@@ -291,7 +291,7 @@ def test_pages_of_a_reranked_search(server, mini):
     assert [result.rank for result in page] == [2]
     assert page[0].document == ranking[1].document
     assert page.total == ranking.total == page.to_dict()["total"] == 3
-    with pytest.raises(InvalidInput, match="offset=3 skips all of 3 candidates"):
+    with pytest.raises(InvalidInput, match="offset=3 skips all 3 candidates"):
         search.search("capital", offset=3)
 
 
