@@ -104,12 +104,17 @@ def test_misspelled_argument_of_a_source_is_refused_with_the_right_name(call):
 
 
 def test_query_and_documents_in_the_wrong_order_are_refused_with_their_order(mini):
-    with pytest.raises(InvalidInput, match=r"docs must be a list of documents, not one str; .* after any query"):
+    with pytest.raises(InvalidInput, match=r"docs must be a list of documents, not one str; pass the query, then a list"):
         mini.rerank(TEXTS, "q")
     with pytest.raises(InvalidInput, match="the query must be a string, not list; it comes before the documents"):
         mini.rerank(TEXTS, TEXTS)
     with pytest.raises(InvalidInput, match="docs is None"):
         mini.rerank("q", None)
+
+
+def test_hosted_model_named_like_one_of_the_hub_is_recognized():
+    with pytest.raises(podium.ModelError, match=r"for the hosted model, write cohere:rerank-v3\.5"):
+        podium.load("Cohere/rerank-v3.5")
 
 
 def test_name_instead_of_a_scorer_is_refused_with_the_call_that_loads_it():

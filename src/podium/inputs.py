@@ -158,7 +158,7 @@ def checked_documents(docs: Any) -> list[Any]:
     if docs is None:
         raise WrongType("docs is None; pass the list of documents that the search returned, or []")
     if isinstance(docs, str | bytes | Mapping) or not isinstance(docs, Iterable):
-        raise WrongType(f"docs must be a list of documents, not one {type(docs).__name__}; put it in a list, after any query")
+        raise WrongType(f"docs must be a list of documents, not one {type(docs).__name__}; pass the query, then a list")
     if hasattr(docs, "columns"):  # a data frame; iterating over it would give the names of its columns
         raise WrongType(f"docs must be a list of documents, not a {type(docs).__name__}; pass its rows as dicts")
     return list(docs)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from podium.bundled import BUNDLED
-from podium.errors import InvalidInput, ModelNotFound
+from podium.errors import InvalidInput, ModelError, ModelNotFound
 from podium.inputs import checked_instruction, refuse, refuse_unknown_names, without_none
 from podium.options import Option
 from podium.ranking import Reranker
@@ -245,7 +245,13 @@ def local_scorer(
     from podium.local.late.scorer import LateInteraction
     from podium.local.scorer import LocalScorer
 
-    files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
+    try:
+        files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
+    except ModelError as error:
+        provider, _, model = os.fspath(name).partition("/")
+        if provider.lower() in _provider_names():
+            error.args = (*error.args, f"; for the hosted model, write {provider.lower()}:{model}")
+        raise
     if files is None:
         raise _unknown_model(os.fspath(name))
     options = without_none({"precision": precision, "runtime": runtime, "threads": threads, "max_length": max_length})

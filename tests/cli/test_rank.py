@@ -82,6 +82,12 @@ def test_unknown_kind_of_file_is_refused(tmp_path, name, content, message):
     assert message in err
 
 
+def test_query_and_file_that_are_swapped_are_named(tmp_path):
+    (tmp_path / "d.txt").write_text("a red apple\n")
+    code, _, err = run_in_process("rank", tmp_path / "d.txt", "red fruit")
+    assert (code, "the query comes first: podium rank QUERY" in " ".join(err.split())) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "options"), [("d.md", []), ("notes", []), ("d.py", ["--format", "txt"])], ids=["md", "no ending", "--format"]
 )

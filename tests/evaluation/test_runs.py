@@ -31,6 +31,11 @@ def test_run_with_equal_scores_is_read_in_the_order_in_which_it_was_written(tmp_
         assert len({np.float32(score) for score in ranked.values()}) == len(ranked)
 
 
+def test_byte_order_mark_is_not_part_of_a_query_id(tmp_path):
+    (tmp_path / "run.txt").write_text("\ufeffq 0 d 1 2.5 name\n", encoding="utf-8")
+    assert read_run(tmp_path / "run.txt") == {"q": {"d": 2.5}}
+
+
 def test_folder_is_read_as_one_run(tmp_path):
     (tmp_path / "parts").mkdir()
     (tmp_path / "parts" / "b.run").write_text("q2 Q0 d1 1 2 x\n")

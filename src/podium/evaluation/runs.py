@@ -63,7 +63,7 @@ class _Row(NamedTuple):
 def _rows(file: Path) -> Iterator[_Row]:
     """Yield the row of each line of a file. Raises InvalidInput if the file cannot be read, or a line is malformed."""
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()  # Windows programs begin files with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise unreadable(file, error) from error
     for number, line in enumerate(lines, start=1):
