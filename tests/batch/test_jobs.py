@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +14,7 @@ import podium
 from batches import as_lists, expected_results, pairs, rejected_in, results_in, write_table
 from podium.batch.files import input_files
 from podium.batch.parts import divided
+from podium.batch.tables.lines import MAX_LINE_BYTES
 from podium.errors import InvalidInput
 
 SIZES = (3, 1, 30, 2, 2, 9, 1, 1, 1, 25)
@@ -81,6 +84,25 @@ def test_parts_have_about_the_size_that_is_named(tmp_path, name, layout, charact
     assert len(parts) in (5, 6)
     lengths = [part.stop - part.start for part in parts]
     assert max(lengths) < 1.3 * min(lengths)
+
+
+@pytest.mark.parametrize("length", [100_000, 3_000_000, MAX_LINE_BYTES + 1_000], ids=["100 KB", "3 MB", "too-long"])
+def test_long_first_line_does_not_change_the_size_of_parts(tmp_path, length):
+    rows = pairs([10] * 2000)
+    path = tmp_path / "in.jsonl"
+    path.write_text("\n".join(json.dumps(row | {"text": row["text"] + " x" * 200}) for row in rows) + "\n")
+    parts_without = len(divided(input_files([path]), None, 1000, ()))
+    long_line = json.dumps({"query_id": "q", "query": "q", "doc_id": "d", "text": "x" * length})
+    path.write_text(long_line + "\n" + path.read_text())
+    assert len(divided(input_files([path]), None, 1000, ())) <= 2 * parts_without
+    if length < path.stat().st_size / 4:
+        assert len(divided(input_files([path]), None, 1000, ())) >= parts_without / 2
+
+
+def test_file_with_one_line_that_is_too_long_is_one_part(tmp_path):
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps({"text": "x" * MAX_LINE_BYTES}) + '\n{"text": "a"}\n')
+    assert len(divided(input_files([path]), None, 1000, ())) == 1
 
 
 def test_several_files_and_globs_are_read_in_order(tmp_path, out, reranker):

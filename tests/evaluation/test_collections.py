@@ -252,3 +252,8 @@ def test_empty_query_is_named(folder):
     write_json_lines(folder / "queries.jsonl", [{"_id": "q1", "text": "red fruit"}, {"_id": "q2", "text": " "}])
     with pytest.raises(InvalidInput, match="the query 'q2' is empty"):
         read_collection(folder)
+
+
+def test_query_that_mentions_a_tag_of_topics_is_a_query(tmp_path):
+    (tmp_path / "queries.tsv").write_text("q1\twhat does the <top> tag mean\n")
+    assert read_queries(tmp_path / "queries.tsv") == {"q1": "what does the <top> tag mean"}

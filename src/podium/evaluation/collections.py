@@ -88,7 +88,7 @@ def read_queries(path: str | Path) -> dict[str, str]:
     content = "".join(_lines(file))
     lines = list(_numbered_lines(content.split("\n"), file))
     is_json = content.lstrip().startswith("{")
-    if "<top>" in content and not is_json:
+    if not is_json and any(line.lstrip().lower().startswith("<top>") for _, line in lines):
         return _by_id(_topics(content, file))
     if is_json:
         return _by_id((location, query_id, _string(record["text"], location)) for location, query_id, record in _records(lines))

@@ -42,16 +42,25 @@ class LineFormat(TableFormat):
         return even_ranges(file.size, part_count(file.size / self._bytes_per_pair(file, list_path), part_size))
 
     def _bytes_per_pair(self, file: InputFile, list_path: Sequence[str]) -> float:
-        """Return about how many bytes of a file belong to a pair, measured at several positions."""
-        pair_count = byte_count = 0
+        """Return about how many bytes of a file belong to a pair, measured at several positions.
+
+        A line counts only as far as it is within SAMPLE_BYTES, and its pairs in proportion, so that a long line at one position
+        does not outweigh the others.
+        """
+        byte_count = pair_count = 0.0
         for start in sorted({index * file.size // SAMPLES for index in range(SAMPLES)}):
+            bytes_left = SAMPLE_BYTES
             for position, line in text_lines(file, start):
-                if position - start > SAMPLE_BYTES:
+                if position - start > SAMPLE_BYTES or bytes_left <= 0:
                     break
-                if line is not None and line.strip():
-                    byte_count += len(line)
-                    pair_count += _item_count(self._row(position, line).values, list_path)
-        return max(1, byte_count) / max(1, pair_count)
+                if line is None or line.strip():
+                    length = MAX_LINE_BYTES if line is None else len(line)
+                    items = 1 if line is None else _item_count(self._row(position, line).values, list_path)
+                    measured_bytes = min(length, bytes_left)
+                    bytes_left -= measured_bytes
+                    byte_count += measured_bytes
+                    pair_count += items * measured_bytes / length
+        return byte_count / pair_count if pair_count else max(1, file.size)
 
     def estimated_end(self, file: InputFile) -> int:
         return int(file.size * expansion_of(file))
