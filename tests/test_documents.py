@@ -17,8 +17,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from podium.documents import MAX_DEPTH, as_json, texts_of
+from podium.documents import as_json, texts_of
 from podium.errors import InvalidInput
+from podium.field_values import MAX_DEPTH
 from podium.inputs import checked_fields
 
 

@@ -31,7 +31,7 @@ LEVELS = (
         *("types", "errors", "documents", "inputs", "extras", "scorers", "formats", "parquet", "expansion", "notebook"),
         *("_native", "atomic", "checksums", "daemon_threads", "encodings", "forks", "json_values", "logistic", "notes"),
         *("deadlines", "options", "prices", "redis_values", "regular_files", "schedule", "steps", "texts", "threads"),
-        *("embedding", "sentences", "token_counts", "toml_files", "truncation"),
+        *("embedding", "field_values", "sentences", "token_counts", "toml_files", "truncation"),
     },
     {"ordering", "preparation", "progress", "bundled"},
     {"local", "hosted", "compose"},

@@ -6,7 +6,6 @@ A document is a string, a mapping, or a document object of another package. Docu
 from __future__ import annotations
 
 import difflib
-import functools
 import itertools
 import math
 import unicodedata
@@ -14,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from podium.errors import Argument, InvalidInput
+from podium.field_values import is_empty, is_missing, python_scalar, sorted_items, value_text, yaml_text
 
 __all__ = ["TEXT_KEYS", "TextReader", "as_json", "has_field", "id_of", "source_score_and_rank", "texts_of", "valid_unicode"]
 
@@ -21,10 +21,6 @@ TEXT_KEYS = ("content", "text", "page_content", "passage")
 """A mapping's text is the first of these keys whose value is not empty."""
 TEXT_ATTRIBUTES = ("page_content", "content", "text")
 """An object's text is the first of these attributes that is not empty, else what its `get_content()` returns."""
-
-MAX_DEPTH = 32
-"""How deeply lists and dicts that are read as text may be nested. YAML indents each line by its depth, so without a limit a
-small document could become a huge text."""
 
 # Limits for suggestions of field names, which compare every unknown name with every known one.
 MAX_UNKNOWN_NAMES = 3
@@ -112,7 +108,7 @@ def source_score_and_rank(document: Any) -> tuple[float | None, int | None]:
     """
     if isinstance(document, str) or not isinstance(document, Mapping):  # the second check is slow
         return None, None
-    score, rank = (_python_scalar(_get(document, name)) for name in ("source_score", "source_rank"))
+    score, rank = (python_scalar(_get(document, name)) for name in ("source_score", "source_rank"))
     if isinstance(score, int) and abs(score) > 1e308:
         score = None  # an integer that is too large for a float
     return (
@@ -128,7 +124,7 @@ def id_of(document: Any) -> str | None:
     """
     if not isinstance(document, Mapping):
         return None
-    ids = (_python_scalar(_get(document, name)) for name in ("_id", "id", "source_key"))
+    ids = (python_scalar(_get(document, name)) for name in ("_id", "id", "source_key"))
     valid_ids = (value for value in ids if isinstance(value, str | int) and not isinstance(value, bool) and value != "")
     first = next(valid_ids, None)
     return None if first is None else str(first)
@@ -143,13 +139,13 @@ def _get(document: Mapping[Any, Any], name: str) -> Any:
 
 
 def as_json(document: Any) -> Any:
-    """Return the document as a value that `json.dumps` takes. Strings, mappings and lists are complete, objects {"text": …}."""
-    document = _python_scalar(document)
+    """Return the document as a value that `json.dumps` takes. Of an object of another package, that is {"text": its text}."""
+    document = python_scalar(document)
     if isinstance(document, str):
         return valid_unicode(document)
     if document is None or isinstance(document, bool | int):
         return document
-    if _is_missing(document):
+    if is_missing(document):
         return None
     if isinstance(document, float):
         return document if math.isfinite(document) else None
@@ -158,7 +154,7 @@ def as_json(document: Any) -> Any:
     if isinstance(document, Mapping):
         return {str(key): as_json(value) for key, value in document.items()}
     if isinstance(document, set | frozenset):
-        return [as_json(item) for item in _sorted_items(document)]
+        return [as_json(item) for item in sorted_items(document)]
     if isinstance(document, list | tuple):
         return [as_json(item) for item in document]
     if (text := _attribute_text(document)) is not _ABSENT:
@@ -184,11 +180,11 @@ def _text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields
 def _raw_text(document: Any, index: int, fields: tuple[str, ...] | None, seen_fields: set[str], argument: str) -> str:
     if document is None or isinstance(document, str):
         return document or ""
-    if _is_empty(document):  # a missing cell of a data frame
+    if is_empty(document):  # a missing cell of a data frame
         return ""
     if fields is not None:
         return _fields_text(document, index, fields, seen_fields)
-    return _value_text(_default_text(document, index, argument), index)
+    return value_text(_default_text(document, index, argument), index)
 
 
 def _is_visible(character: str) -> bool:
@@ -201,7 +197,7 @@ def _default_text(document: Any, index: int, argument: str) -> Any:
     if isinstance(document, Mapping):
         present_keys = [key for key in TEXT_KEYS if key in document]
         if present_keys:
-            return next((document[key] for key in present_keys if not _is_empty(document[key])), None)
+            return next((document[key] for key in present_keys if not is_empty(document[key])), None)
         raise InvalidInput(
             f"document {index} has none of the fields {_quoted_names(TEXT_KEYS)}; it has {_quoted_names(document)}. "
             "Name the fields to read, for example with ",
@@ -240,10 +236,10 @@ def _fields_text(document: Any, index: int, fields: tuple[str, ...], seen_fields
         problem = f"document {index} has no field {_quoted_names(fields)}; it has {_quoted_names(_own_names(document))}"
         raise InvalidInput(problem + (_suggestion(fields, [document]) or "; name one of its fields"))
     seen_fields.update(values)
-    non_empty = {name: value for name, value in values.items() if not _is_empty(value)}
+    non_empty = {name: value for name, value in values.items() if not is_empty(value)}
     if len(fields) == 1 or not non_empty:
-        return _value_text(next(iter(non_empty.values()), None), index)
-    return _yaml(non_empty, index)
+        return value_text(next(iter(non_empty.values()), None), index)
+    return yaml_text(non_empty, index)
 
 
 def _field(document: Any, name: str) -> Any:
@@ -264,7 +260,7 @@ def _own_names(document: Any) -> Iterable[Any]:
 
 
 def _is_text_or_missing(document: Any) -> bool:
-    return isinstance(document, str) or _is_empty(document)
+    return isinstance(document, str) or is_empty(document)
 
 
 def _has_keys(document: Any) -> bool:
@@ -307,101 +303,6 @@ def _field_names(record: Mapping[Any, Any], depth: int = 3) -> Iterator[str]:
         yield str(name)
         if isinstance(value, Mapping) and depth > 1:
             yield from (f"{name}.{inner}" for inner in _field_names(value, depth - 1))
-
-
-def _is_empty(value: Any) -> bool:
-    if value is None or isinstance(value, str | bytes):
-        return not value
-    return _is_missing(value)
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value marks a missing entry of a data frame or an array: None, NaN, or pandas' NA or NaT."""
-    value = _python_scalar(value)
-    if value is None or isinstance(value, float):
-        return value is None or math.isnan(value)
-    return type(value).__name__ in ("NAType", "NaTType") and type(value).__module__.partition(".")[0] == "pandas"
-
-
-def _sorted_items(items: Iterable[Any]) -> list[Any]:
-    """Return a set's items in the same order in every process. The order of iteration differs between processes."""
-    values = list(items)
-    if all(isinstance(item, str) for item in values) or all(isinstance(item, int | float) for item in values):
-        return sorted(values)
-
-    def sort_key(item: Any) -> tuple[str, str]:
-        stable_item = _sorted_items(item) if isinstance(item, frozenset) else item
-        return type(item).__name__, repr(stable_item)
-
-    return sorted(values, key=sort_key)
-
-
-def _python_scalar(value: Any) -> Any:
-    """Return a scalar of numpy as the Python value that is equal to it, and anything else as it is."""
-    if type(value).__module__ != "numpy" or getattr(value, "ndim", None) != 0:
-        return value
-    if value.dtype.kind in "mM":  # times and durations, which in nanoseconds would become integers
-        value = value.astype(f"{value.dtype.kind}8[us]")
-    return value.item()
-
-
-def _value_text(value: Any, index: int) -> str:
-    """Return the text of one value: strings and numbers as they are, "" for a missing one, lists and dicts as YAML."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if _is_empty(value):
-        return ""
-    value = _python_scalar(value)
-    return str(value) if isinstance(value, bool | int | float) else _yaml(value, index)
-
-
-def _yaml(value: Any, index: int) -> str:
-    import yaml
-
-    try:  # long lines are not wrapped, and characters not escaped, because a model reads this text
-        return str(yaml.dump(value, Dumper=_dumper(), sort_keys=False, allow_unicode=True, width=2**31 - 1))
-    except (yaml.YAMLError, RecursionError):
-        raise InvalidInput(
-            f"document {index} has a field that cannot be written as text, or is nested more than {MAX_DEPTH} levels deep; "
-            "name fields of text, numbers, dates, lists or dicts"
-        ) from None  # the messages of yaml have the value
-
-
-@functools.cache
-def _dumper() -> Any:
-    """Return a subclass of YAML's safe dumper. If libyaml is installed, it is based on the one in C, ten times as fast."""
-    import yaml
-
-    base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-
-    class Dumper(base):  # type: ignore[misc]
-        """A dumper that writes sets as sorted lists, and raises RecursionError for more than MAX_DEPTH levels.
-
-        Bytes, scalars of numpy and subclasses of str are written as the strings and numbers that they stand for.
-        """
-
-        depth = 0
-
-        def represent_data(self, data: Any) -> Any:
-            self.depth += 1
-            if self.depth > MAX_DEPTH:
-                raise RecursionError
-            node = super().represent_data(_yaml_value(data))
-            self.depth -= 1
-            return node
-
-    for set_type in (set, frozenset):
-        Dumper.add_representer(set_type, lambda dumper, items: dumper.represent_list(_sorted_items(items)))
-    return Dumper
-
-
-def _yaml_value(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    value = _python_scalar(value)
-    return str.__str__(value) if isinstance(value, str) else value
 
 
 def valid_unicode(text: str) -> str:

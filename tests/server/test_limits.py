@@ -15,7 +15,7 @@ import podium
 from environment import ROOT
 from fakes import WordOverlap
 from loopback import wait_until
-from podium.documents import MAX_DEPTH
+from podium.field_values import MAX_DEPTH
 from podium.json_values import count_outside_strings, string_character_bytes
 from podium.scorers import BaseScorer
 from podium.server import process as process_module
