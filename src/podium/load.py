@@ -248,9 +248,9 @@ def local_scorer(
     try:
         files = find_model(name, revision=revision, cache_dir=cache_dir, token=token)
     except ModelError as error:
-        provider, _, model = os.fspath(name).partition("/")
-        if provider.lower() in _provider_names():
-            error.args = (*error.args, f"; for the hosted model, write {provider.lower()}:{model}")
+        hosted_name = _similar_hosted_name(os.fspath(name), min_similarity=1.0)  # the name of a user can resemble a provider's
+        if hosted_name and not os.path.exists(name):
+            error.args = (*error.args, f"; for the hosted model, write {hosted_name}")
         raise
     if files is None:
         raise _unknown_model(os.fspath(name))
@@ -334,10 +334,13 @@ def _refuse_name_like_a_provider(name: str) -> None:
         raise ModelNotFound(f"{name!r} is not a hosted model; did you mean {suggestion}?")
 
 
-def _similar_hosted_name(name: str) -> str | None:
-    """Return "provider:model" with the provider whose name is similar to the beginning of `name`, None if there is none."""
+def _similar_hosted_name(name: str, min_similarity: float = MIN_SIMILARITY) -> str | None:
+    """Return "provider:model" with the provider whose name is similar to the beginning of `name`, None if there is none.
+
+    Case does not count. With a `min_similarity` of 1, the beginning must be the provider's name.
+    """
     prefix, *rest = re.split("[:/]", name, maxsplit=1)
-    similar = difflib.get_close_matches(prefix.lower(), _provider_names(), n=1, cutoff=MIN_SIMILARITY)
+    similar = difflib.get_close_matches(prefix.lower(), _provider_names(), n=1, cutoff=min_similarity)
     return f"{similar[0]}:{''.join(rest) or '<model>'}" if similar else None
 
 

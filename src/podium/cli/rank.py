@@ -64,7 +64,8 @@ def rank(
 
     FILE is .txt or .md (one document per line), .jsonl, .json, .csv, .tsv or .parquet, also with .gz; - is standard input.
     """
-    documents = _documents(file, format_name, query)
+    _check_order(query, file)
+    documents = _documents(file, format_name)
     rank_by = None if by is None else comma_list(by)
     checked_texts(documents, rank_by)  # raises InvalidInput for an unknown field, before the model is loaded
     if title is not None and not passages:
@@ -88,14 +89,15 @@ def rank(
         click.echo("note: with --passages, the model reads them completely", err=True)
 
 
-def _documents(file: str, format_name: str | None, query: str) -> list[Any]:
-    """Return the documents of a file, or of standard input if `file` is "-". Raises InvalidInput.
+def _check_order(query: str, file: str) -> None:
+    """Raise InvalidInput if the query and the file were swapped."""
+    if file != "-" and not os.path.exists(file) and os.path.isfile(query):
+        raise InvalidInput(f"there is no file {file:.200}; the query comes first: podium rank QUERY {query:.200}")
 
-    `query` is only for the message if the two arguments were swapped.
-    """
+
+def _documents(file: str, format_name: str | None) -> list[Any]:
+    """Return the documents of a file, or of standard input if `file` is "-". Raises InvalidInput."""
     if file != "-":
-        if not os.path.exists(file) and os.path.isfile(query):
-            raise InvalidInput(f"there is no file {file:.200}; the query comes first: podium rank QUERY {query:.200}")
         return read_documents(file, format_name)
     if sys.stdin is None:
         raise InvalidInput("standard input is closed; name a file")

@@ -93,17 +93,11 @@ def serve(
 def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the arguments of `podium.load` for all models, by the name that clients use: first those of [models.NAME] tables.
 
-    The options for all models are for those of --model only. A table has its own, but for the number of threads.
+    `settings.model_options` are for the models of --model only. The number of threads is also for tables that have none.
     """
     from podium.local.cpu import cores
 
-    threads = settings.threads
-    if threads is None and settings.workers > 1:
-        threads = max(1, cores() // settings.workers)
     models = {name: dict(arguments) for name, arguments in settings.models.items()}
-    for arguments in models.values():
-        if threads is not None and provider_of(arguments["name"]) is None:
-            arguments.setdefault("threads", threads)
     named_models = [_name_and_model(argument) for argument in settings.model]
     for name, model in named_models:
         if name in models:
@@ -112,9 +106,13 @@ def _all_models(settings: Settings) -> dict[str, dict[str, Any]]:
                 f" {name}: there are two models of this name; write {name}-2={model} to serve the second one as {name}-2",
             )
         arguments = options_for(dict(settings.model_options), model, [other for _, other in named_models])
-        if threads is not None and provider_of(model) is None:
-            arguments["threads"] = threads
         models[name] = {"name": model, **arguments}
+    threads = settings.threads
+    if threads is None and settings.workers > 1:
+        threads = max(1, cores() // settings.workers)
+    for arguments in models.values():
+        if threads is not None and provider_of(arguments["name"]) is None:
+            arguments.setdefault("threads", threads)
     return models
 
 

@@ -70,14 +70,15 @@ def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], sco
     """
     call_models = list(dict.fromkeys(scores.model for positions, scores in parts if len(positions)))
     call_models.sort(key=lambda model: model is not None)  # None is the scorer's own model
-    models = list(dict.fromkeys(model for _, scores in parts for model in _distinct_models(scores, scorer)))
+    models_per_part = [_models(scores, scorer) for _, scores in parts]
+    models = list(dict.fromkeys(itertools.chain.from_iterable(models_per_part)))
     models.sort(key=lambda model: (model.call_model is not None, model.text_model is not None))
     pairs = [(0, 0)] * count  # of each text's tier in its call, and the index of its model
     scored_by: list[str | None] = [None] * count
-    for positions, scores in parts:
+    for (positions, scores), part_models in zip(parts, models_per_part, strict=True):
         call_tiers = [0] * len(positions) if scores.tiers is None else scores.tiers
-        text_models = zip(models_of(scores, scorer), _distinct_models(scores, scorer), strict=True)
-        for position, tier, (name, model) in zip(positions, call_tiers, text_models, strict=True):
+        columns_of_texts = zip(positions, call_tiers, models_of(scores, scorer), part_models, strict=True)
+        for position, tier, name, model in columns_of_texts:
             pairs[position] = (tier, models.index(model))
             scored_by[position] = name
     tiers = {pair: tier for tier, pair in enumerate(sorted(set(pairs)))}
@@ -96,7 +97,7 @@ def merged_scores(count: int, parts: Sequence[tuple[Sequence[int], Scores]], sco
     )
 
 
-def _distinct_models(scores: Scores, scorer: BaseScorer) -> list[_Model]:
+def _models(scores: Scores, scorer: BaseScorer) -> list[_Model]:
     """Return the model of each text. A text that was not scored has the model of the call."""
     call_name = scorer.model if scores.model is None else scores.model
     names = models_of(scores, scorer)

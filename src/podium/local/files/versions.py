@@ -20,7 +20,7 @@ from podium.local.files.tensor_file import missing_file
 
 __all__ = ["FileVersions", "digest_of"]
 
-STORED_FROM_BYTES = 4 << 20
+STORED_FROM_BYTES = 4 << 20  # smaller files are hashed in at most a few milliseconds
 SETTLED_NS = 2_000_000_000  # a file that changed later than this may change again within the resolution of its times
 
 
@@ -90,7 +90,7 @@ def _digest(versions: tuple[tuple[Path, Version], ...]) -> str:
     stored_digest = _StoredDigest(versions)
     if (digest := stored_digest.read()) is not None:
         return digest
-    newest_ns = max(max(version.modified_ns, version.changed_ns) for _, version in versions)
+    newest_ns = max(nanoseconds for _, version in versions for nanoseconds in (version.modified_ns, version.changed_ns))
     has_settled = newest_ns < time.time_ns() - SETTLED_NS  # a file server's clock may differ, so times can be in the future
     digest = _hash_of_contents(versions)
     if has_settled:

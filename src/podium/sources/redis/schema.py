@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Literal, TypeAlias
 
 from podium.errors import Argument, InvalidInput, SourceError
-from podium.inputs import without_none
+from podium.inputs import check_positive, without_none
 from podium.sources.fields import checked_weights
 from podium.sources.redis.commands import Command
 from podium.sources.redis.replies import IndexInfo
@@ -76,8 +76,8 @@ def checked_schema(
     if not vector and (m is not None or ef_construction is not None):
         raise InvalidInput("m and ef_construction are for vectors; name an embedder, too (embed=, --embed)")
     for option, number in (("m", m), ("ef_construction", ef_construction)):
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
-            raise InvalidInput(Argument(option), f" must be a positive whole number, not {number!r:.40}")
+        if number is not None:
+            check_positive(option, number)
     return Schema(weights, vector, tuple(tags), tuple(numbers), storage, tag_separator, m, ef_construction)
 
 
