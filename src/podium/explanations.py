@@ -110,7 +110,7 @@ def texts_without_each(text: str) -> list[str]:
 
 
 def _model(scores: Sequence[Scores], scorer: BaseScorer) -> str:
-    """Return the model that scored all texts. Raises PodiumError if a text was not scored, or if several models scored them."""
+    """Return the model that scored all texts. Raises PodiumError if there are several, or if a text was not scored."""
     models = {name for call in scores for name in models_of(call, scorer)}
     if None in models:
         raise PodiumError(

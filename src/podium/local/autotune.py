@@ -60,7 +60,7 @@ def choose(spec: Spec, variants: Sequence[Variant], load: Load) -> Choice:
     if any(str(variant) not in rates for variant in variants):
         if not _is_writable(path):  # Every start would measure again.
             return Choice(variants[0])
-        with _only_process(path):
+        with _measuring_alone(path):
             rates = _stored_rates(path)  # Another process may have measured in the meantime, and both must choose the same.
             missing = [variant for variant in variants if str(variant) not in rates]
             rates |= {str(variant): rate for variant, rate in measure(spec, missing, load).items()}
@@ -125,8 +125,11 @@ def _store(path: Path, rates: Mapping[str, float]) -> None:
 
 
 @contextlib.contextmanager
-def _only_process(path: Path) -> Iterator[None]:
-    """Wait until no other process or thread measures for this file, at most LOCK_SECONDS, and keep them waiting meanwhile."""
+def _measuring_alone(path: Path) -> Iterator[None]:
+    """Keep other processes and threads from measuring for the file `path` during the block.
+
+    If one of them is measuring now, this waits for it, at most LOCK_SECONDS.
+    """
     import filelock
 
     with contextlib.ExitStack() as stack:

@@ -29,6 +29,7 @@ A table has the key `load` instead of `name`. The other arguments are objects, s
 """
 MAX_WORKERS = 1024  # more than any machine has processors
 MODEL_TABLE_OPTIONS = (Option("load", str), *LOCAL_OPTIONS, *HOSTED_OPTIONS, *SCORE_OPTIONS)
+"""The keys of a table [models.NAME] whose values are checked when the file is read. `podium.load` checks the others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -363,7 +363,7 @@ class RedisIndex:
     def _check_description(self, info: IndexInfo, probe: tuple[float, ...]) -> None:
         """Raise SourceError if the index was made with another embedder, InvalidInput if its ids come from another field.
 
-        An empty index without a description gets one. Without a description, an index with documents is not checked.
+        If the index has no description, nothing can be compared. If it also has no documents, it gets a description.
         """
         description = read_description(self.server.execute("GET", description_key(self._prefix)))
         self._description = description
